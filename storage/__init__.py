@@ -1,0 +1,1 @@
+"""Recordings, the log, Parquet tables and the DuckDB index; knows nothing of models, features, flows or HTTP."""

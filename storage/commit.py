@@ -1,0 +1,125 @@
+"""The commit: Parquet files first, then one log entry that makes them visible all at once.
+
+The steps are written in ARCHITECTURE.md. What matters here: nothing is visible before its log entry; a key is
+published once, however often its commit is tried; a plan made before somebody else's commit is made anew.
+"""
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+import pyarrow as pa
+
+from storage.errors import CommitConflictError, StoreError
+from storage.index import Index
+from storage.log import DataFile, GroupModel, LogEntry, encode, entry_path, read_entry
+from storage.parquet import write_tables
+from storage.store import Store
+
+log = logging.getLogger(__name__)
+
+MAX_TRIES: Final = 200
+
+REPLANNED_BY: Final[Mapping[str, frozenset[str]]] = {
+    "ingest": frozenset({"ingest"}),
+    "group": frozenset({"group"}),
+    "refresh": frozenset({"group", "refresh"}),
+}
+"""Which commits of others make a plan of each kind stale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a commit is to add, planned against the head that the index had."""
+
+    tables: Mapping[str, pa.Table] = field(default_factory=dict)
+    files: tuple[DataFile, ...] = ()  # Parquet files that shards have written already
+    counts: Mapping[str, float] = field(default_factory=dict)
+    reference: UUID | None = None
+    group: tuple[GroupModel, ...] = ()
+
+
+Plan = Callable[[], Draft | None]
+
+
+def commit(store: Store, index: Index, *, op: str, key: UUID, plan: Plan, started_at: datetime) -> LogEntry | None:
+    """Publish what `plan` drafts, once.
+
+    Args:
+        store: Where the lake lies.
+        index: The index that `plan` reads; it is caught up before each call of `plan`.
+        op: What kind of entry.
+        key: The commit's identity: an entry with this key ends the matter, whoever wrote it.
+        plan: Drafts the commit against the index as it is; None says that nothing is left to commit.
+        started_at: When the work began.
+
+    Returns:
+        The published entry, or None when the plan came to nothing.
+
+    Raises:
+        CommitConflictError: Others won every one of MAX_TRIES places.
+        StoreError: The store failed, and what it holds shows that nothing was published.
+    """
+    attempt = uuid.uuid4()
+    index.catch_up()
+    draft: Draft | None = None
+    files: tuple[DataFile, ...] = ()
+    planned_at = -1
+    for tries in range(MAX_TRIES):
+        published = index.entry_with_key(key)
+        if published is not None:
+            return read_entry(store, published)
+        if draft is None or index.has_entries_of(REPLANNED_BY[op], after=planned_at):
+            attempt = uuid.uuid4()
+            draft, planned_at = plan(), index.applied_seq
+            if draft is None:
+                return None
+            files = draft.files + write_tables(store, key, attempt, draft.tables)
+        entry = LogEntry(
+            seq=index.applied_seq + 1,
+            op=op,
+            key=key,
+            attempt=attempt,
+            started_at=started_at,
+            committed_at=datetime.now(UTC),
+            group_seq=index.applied_seq + 1 if op == "group" else index.group_seq,
+            counts=draft.counts,
+            reference=draft.reference,
+            group=draft.group,
+            files=files,
+        )
+        if publish(store, entry):
+            index.catch_up()
+            return entry
+        log.info("commit %s lost place %d in the log, try %d", key, entry.seq, tries + 1)
+        index.catch_up()
+    raise CommitConflictError(
+        f"{op} {key}: other writers won {MAX_TRIES} places in the log in a row; the next run tries again"
+    )
+
+
+def publish(store: Store, entry: LogEntry) -> bool:
+    """Put `entry` at its place in the log; False says that another entry has the place.
+
+    After any error the place is read back, because a store may have accepted what it then failed to acknowledge.
+
+    Raises:
+        StoreError: The store failed, and the place is empty.
+    """
+    try:
+        if store.write_if_absent(entry_path(entry.seq), encode(entry)):
+            return True
+    except (OSError, StoreError) as error:
+        for pause_s in (0.05, 0.5):
+            there = read_entry(store, entry.seq)
+            if there is not None:
+                return there.attempt == entry.attempt
+            time.sleep(pause_s)
+        raise StoreError(f"log entry {entry.seq} could not be written: {error}") from error
+    there = read_entry(store, entry.seq)
+    return there is not None and there.attempt == entry.attempt

@@ -1,0 +1,71 @@
+"""What a model group still owes: which recordings lack which models' answers, and which answers are kept already."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from storage.index import Index
+
+MAX_TRIES: Final = 3
+
+_MISSING: Final = """
+WITH wanted AS (SELECT unnest(?) AS model, unnest(?) AS model_version),
+answers AS (SELECT c.* FROM coverage c JOIN latest USING (file_id, seq)),
+kept AS (SELECT file_id, model, model_version, max(seq) AS seq FROM coverage WHERE state <> 'failed' GROUP BY ALL)
+SELECT f.file_id, f.sha256, f.duration_s, f.ingested_at, w.model, w.model_version,
+       coalesce(a.tries, 0) AS tries, k.seq AS kept_seq
+FROM files f CROSS JOIN wanted w
+LEFT JOIN answers a USING (file_id, model, model_version)
+LEFT JOIN kept k USING (file_id, model, model_version)
+WHERE f.status = 'accepted'
+  AND (a.state IS NULL OR (a.state = 'failed' AND a.tries < ? AND a.next_try_at <= ?))
+ORDER BY f.ingested_at DESC, f.file_id, w.model
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A model's answer that a recording's latest reference lacks.
+
+    `kept_seq` names the newest log entry that holds the answer all the same: it is carried, not computed.
+    """
+
+    file_id: UUID
+    sha256: str
+    duration_s: float
+    ingested_at: datetime
+    model: str
+    model_version: str
+    tries: int  # that failed so far
+    kept_seq: int | None
+
+
+def missing(index: Index, enabled: list[tuple[str, str]], now: datetime) -> list[Missing]:
+    """Return what is missing, newest recordings first.
+
+    Args:
+        index: Needs the tables files and coverage.
+        enabled: Name and version of each enabled model.
+        now: Failures are tried again only after their pause.
+    """
+    names, versions = [name for name, _ in enabled], [version for _, version in enabled]
+    return [Missing(**row) for row in index.query(_MISSING, [names, versions, MAX_TRIES, now])]
+
+
+def answers_kept(
+    index: Index, file_ids: frozenset[UUID], enabled: list[tuple[str, str]]
+) -> dict[tuple[UUID, str], int]:
+    """Return for each recording and enabled model the newest log entry that holds the model's answer, failures too.
+
+    The latest reference's answer comes before an older one's, unless the latest is a failure and an older one is not.
+    """
+    sql = """
+        WITH wanted AS (SELECT unnest(?) AS model, unnest(?) AS model_version)
+        SELECT file_id, model, arg_max(seq, (state <> 'failed', seq)) AS seq
+        FROM coverage JOIN wanted USING (model, model_version)
+        WHERE file_id IN (SELECT unnest(?)) GROUP BY ALL
+    """
+    names, versions = [name for name, _ in enabled], [version for _, version in enabled]
+    rows = index.query(sql, [names, versions, list(file_ids)])
+    return {(row["file_id"], row["model"]): row["seq"] for row in rows}
