@@ -1,0 +1,179 @@
+"""Decoding with libsndfile and resampling with torchaudio, in bounded memory; any rate, any number of channels."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from features.errors import AudioError
+
+MAX_CHANNELS: Final = 32
+MIN_SAMPLE_RATE: Final = 1_000  # Hz
+MAX_SAMPLE_RATE: Final = 768_000  # Hz
+PROBE_FRAMES: Final = 1 << 17
+FILTER_WIDTH: Final = 6  # zero crossings on each side: torchaudio's default low-pass filter
+FILTER_ROLLOFF: Final = 0.99  # of the lower Nyquist frequency: torchaudio's default
+MAX_PHASES: Final = 640  # 11,025 to 16,000 Hz needs 640; a rate like 44,101 Hz would need 16,000 and gigabytes
+SAME_CHANNEL: Final = 2 / 32_768  # two channels that never differ by more hold the same sound: the last bit of 16
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """What a recording is, as found by decoding all of it."""
+
+    duration_s: float
+    sample_rate: int  # Hz
+    channels: int
+    format: str  # container and codec, as libsndfile names them: "WAV/PCM_16"
+
+
+def probe(path: Path, *, max_duration_s: float, max_seconds: float = 600) -> AudioInfo:
+    """Decode the whole recording and say what it is.
+
+    Args:
+        path: A file in any format that libsndfile reads.
+        max_duration_s: The longest recording that is accepted, in seconds.
+        max_seconds: How long decoding may take; a small file can be made to decode for hours.
+
+    Raises:
+        AudioError: It cannot be decoded to its end, is empty, or is beyond a limit.
+    """
+    give_up_at = time.monotonic() + max_seconds
+    frames = 0
+    try:
+        with soundfile.SoundFile(path) as file:
+            _check_header(file)
+            limit = int(max_duration_s * file.samplerate)
+            block = np.empty((max(1, PROBE_FRAMES // file.channels), file.channels), np.float32)
+            while read := len(file.read(out=block)):
+                frames += read
+                if frames > limit:
+                    raise AudioError(
+                        f"lasts more than {max_duration_s / 3600:g} h, the limit: split it, or raise MAX_DURATION_H"
+                    )
+                if time.monotonic() > give_up_at:
+                    raise AudioError(
+                        f"takes more than {max_seconds:g} s to decode, the limit: convert it to WAV or FLAC"
+                    )
+            if not frames:
+                raise AudioError("has no samples")
+            return AudioInfo(frames / file.samplerate, file.samplerate, file.channels, f"{file.format}/{file.subtype}")
+    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
+        raise _cannot_decode(error, frames) from error
+
+
+def read_blocks(path: Path, *, sample_rate: int, block_s: float) -> Iterator[NDArray[np.float32]]:
+    """Yield the recording at `sample_rate`, block by block; joined, they equal the whole resampled at once.
+
+    Args:
+        path: A recording.
+        sample_rate: Rate of the blocks, in Hz.
+        block_s: Length of a block, in seconds; the last one may be shorter.
+
+    Yields:
+        Samples, about in [-1, 1]; what is not a number reads 0. Shape (channel, time).
+
+    Raises:
+        AudioError: It cannot be decoded.
+    """
+    frames = 0
+    try:
+        with soundfile.SoundFile(path) as file:
+            _check_header(file)
+            resampler = _Resampler(file.samplerate, sample_rate)
+            steps = max(1, round(block_s * file.samplerate / resampler.source_step))
+            step = max(resampler.context, steps * resampler.source_step)
+            for block in file.blocks(blocksize=step, dtype="float32", always_2d=True):
+                frames += len(block)
+                samples = np.nan_to_num(np.ascontiguousarray(block.T), nan=0.0, posinf=1.0, neginf=-1.0, copy=False)
+                yield from resampler.push(samples)
+            yield from resampler.finish()
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise _cannot_decode(error, frames) from error
+
+
+def distinct_channels(path: Path) -> tuple[int, ...]:
+    """Return the channels that differ from every earlier one, from 0; mono that was kept as stereo has one.
+
+    Raises:
+        AudioError: It cannot be decoded.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            _check_header(file)
+            same_as: dict[int, set[int]] = {channel: set(range(channel)) for channel in range(file.channels)}
+            for block in file.blocks(blocksize=PROBE_FRAMES, dtype="float32", always_2d=True):
+                for channel, earlier in same_as.items():
+                    earlier -= {other for other in earlier if _differ(block[:, channel], block[:, other])}
+                if not any(same_as.values()):
+                    break
+            return tuple(channel for channel, earlier in same_as.items() if not earlier)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise _cannot_decode(error, 0) from error
+
+
+def _differ(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    return bool(np.max(np.abs(np.nan_to_num(one) - np.nan_to_num(other)), initial=0) > SAME_CHANNEL)
+
+
+class _Resampler:
+    """torchaudio's windowed-sinc resampling over a stream, equal to that of the whole.
+
+    A block is resampled with enough of its neighbours for the filter, and what belongs to them is cut off again. Blocks
+    start at multiples of `source_step` samples, where both rates have a sample at the same time.
+    """
+
+    def __init__(self, source_rate: int, target_rate: int) -> None:
+        ratio = Fraction(source_rate, target_rate).limit_denominator(MAX_PHASES)
+        self.source_step, self._target_step = ratio.numerator, ratio.denominator
+        reach = math.ceil(FILTER_WIDTH * max(1.0, float(ratio)) / FILTER_ROLLOFF)
+        self.context = math.ceil(reach / self.source_step) * self.source_step  # source samples on each side
+        self._before: NDArray[np.float32] | None = None
+        self._waiting: NDArray[np.float32] | None = None
+
+    def push(self, block: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        if self._waiting is not None:
+            yield self._resample(self._waiting, block[:, : self.context])
+            self._before = self._waiting[:, -self.context :]
+        self._waiting = block
+
+    def finish(self) -> Iterator[NDArray[np.float32]]:
+        if self._waiting is not None:
+            yield self._resample(self._waiting, self._waiting[:, :0])
+
+    def _resample(self, block: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.source_step == self._target_step:
+            return block
+        import torch  # noqa: PLC0415  seconds of import, which a recording at the right rate does not need
+        from torchaudio.functional import resample  # noqa: PLC0415
+
+        before = block[:, :0] if self._before is None else self._before
+        joined = torch.from_numpy(np.concatenate([before, block, after], axis=1))
+        result = resample(
+            joined, self.source_step, self._target_step, lowpass_filter_width=FILTER_WIDTH, rolloff=FILTER_ROLLOFF
+        )
+        start = before.shape[1] // self.source_step * self._target_step
+        length = math.ceil(block.shape[1] * self._target_step / self.source_step)
+        return np.ascontiguousarray(result[:, start : start + length].numpy())
+
+
+def _check_header(file: soundfile.SoundFile) -> None:
+    if not 1 <= file.channels <= MAX_CHANNELS:
+        raise AudioError(f"has {file.channels} channels, the limit is {MAX_CHANNELS}: split them into several files")
+    if not MIN_SAMPLE_RATE <= file.samplerate <= MAX_SAMPLE_RATE:
+        raise AudioError(
+            f"has a sample rate of {file.samplerate} Hz, outside {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz: resample it"
+        )
+
+
+def _cannot_decode(error: Exception, frames: int) -> AudioError:
+    said = getattr(error, "error_string", None) or str(error)
+    where = f" after {frames} samples" if frames else ""
+    return AudioError(f"cannot be decoded{where}: {said.rstrip('. ')}. Convert it to WAV, FLAC, OGG or MP3")
