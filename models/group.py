@@ -1,0 +1,94 @@
+"""The model group as its file describes it. Reading it imports no model and no torch."""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from models.errors import GroupError
+
+GROUP_FILE: Final = Path(__file__).parent / "group.toml"
+
+_FIELDS: Final = {"name": str, "family": str, "task": str, "enabled": bool, "source": str}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One model of the group: everything that is needed to load it, and what its output depends on."""
+
+    name: str
+    family: str
+    task: str
+    enabled: bool
+    source: str
+    sha256: Mapping[str, str]  # of each file of weights
+    settings: Mapping[str, Any]
+    utterances: Mapping[str, float]  # how the speech that it is given was cut
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The models and how utterances are cut for them."""
+
+    models: tuple[ModelSpec, ...]
+    utterances: Mapping[str, float]
+
+    @property
+    def enabled(self) -> tuple[ModelSpec, ...]:
+        """The models that score."""
+        return tuple(model for model in self.models if model.enabled)
+
+
+def load_group(phrases: tuple[str, ...], path: Path = GROUP_FILE) -> Group:
+    """Read the group.
+
+    Args:
+        phrases: What models with the task "phrases" look for; part of their version.
+        path: The group file.
+
+    Raises:
+        GroupError: The file is wrong.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise GroupError(f"{path}: {error}") from error
+    utterances = raw.get("utterances", {})
+    models = tuple(_spec(entry, utterances, phrases, path) for entry in raw.get("model", []))
+    names = [model.name for model in models]
+    if len(set(names)) != len(names):
+        raise GroupError(f"{path}: two models have the same name, of {', '.join(names)}: rename one")
+    return Group(models, utterances)
+
+
+def _spec(entry: Mapping[str, Any], utterances: Mapping[str, float], phrases: tuple[str, ...], path: Path) -> ModelSpec:
+    name = entry.get("name", "(without a name)")
+    for field, kind in _FIELDS.items():
+        if not isinstance(entry.get(field), kind):
+            raise GroupError(f"{path}: model {name}: `{field}` must be a {kind.__name__}, not {entry.get(field)!r}")
+    settings = dict(entry.get("settings", {}))
+    if entry["task"] == "phrases":
+        settings["phrases"] = list(phrases)
+    sha256 = dict(entry.get("sha256", {}))
+    return ModelSpec(
+        **{field: entry[field] for field in _FIELDS},
+        sha256=sha256,
+        settings=settings,
+        utterances=utterances,
+        version=version_of(entry["family"], sha256, settings, utterances),
+    )
+
+
+def version_of(
+    family: str, sha256: Mapping[str, str], settings: Mapping[str, Any], utterances: Mapping[str, float]
+) -> str:
+    """Return the version of a model: 12 hexadecimal digits of a hash over all that its output depends on."""
+    from models.registry import FAMILIES  # noqa: PLC0415  the registry needs ModelSpec
+
+    revision = FAMILIES[family].revision if family in FAMILIES else 0
+    content = json.dumps([family, revision, sha256, settings, utterances], sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]

@@ -1,0 +1,42 @@
+"""What a model is to the rest of Audiophile."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A phrase or class that a model found."""
+
+    label: str
+    start_s: float  # from the start of what the model was given
+    end_s: float
+    confidence: float  # 0 to 1
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model says of one utterance. No detections is an answer too."""
+
+    detections: tuple[Detection, ...] = ()
+    text: str | None = None
+
+
+class Model(Protocol):
+    """A loaded model. An answer depends on the waveform alone, never on what was asked before it."""
+
+    name: str
+    version: str
+    task: str
+    sample_rate: int  # Hz
+    wants: Literal["utterances"]
+
+    def predict(self, waveform: NDArray[np.float32]) -> Answer:
+        """Answer for one utterance.
+
+        Args:
+            waveform: Samples in [-1, 1] at `sample_rate`. Shape (time,).
+        """
