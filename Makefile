@@ -1,0 +1,42 @@
+# `make up` runs Audiophile, `make test` tests it; everything else is below. Only make and Python 3.11 or 3.12 are needed.
+SHELL := /bin/bash
+SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(or $(shell for p in python3 python3.12 python3.11; do $$p -c '$(SUITABLE)' 2>/dev/null && echo $$p && break; done),python3)
+BIN := .venv/bin
+
+.PHONY: up test check eval clean
+.DEFAULT_GOAL := up
+
+up: .venv/installed
+	@exec $(BIN)/python -m flows.up
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest
+
+check: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Measures the phrase model on the Asterisk prompts and fits its confidence: build/eval.json, build/eval.md.
+eval: .venv/installed-dev
+	$(BIN)/python -m tests.eval.phrases
+
+# TORCH_INDEX: an index with CPU builds of torch and torchaudio, for an installation without CUDA.
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c '$(SUITABLE)' 2>/dev/null || \
+	  { echo "audiophile: needs Python 3.11 or 3.12, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo missing). Set PYTHON: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@echo "audiophile: installing the pinned packages into .venv (several GB, a few minutes) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@if [ -n "$(TORCH_INDEX)" ]; then $(BIN)/pip install -q -c constraints.txt --index-url "$(TORCH_INDEX)" torch torchaudio; fi
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	@echo "audiophile: installing what the tests need ..."
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

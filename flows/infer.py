@@ -1,0 +1,160 @@
+"""The flow that scores: every two minutes, whatever the latest references lack becomes one new reference.
+
+What it decides needs neither torch nor a model; those are imported by the processes that score, if there is work.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from multiprocessing import connection, parent_process
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+from prefect.task_runners import ProcessPoolTaskRunner
+
+from flows.progress import Progress
+from flows.refresh import enabled_models, publish_refresh, record_group
+from flows.runs import commit_key, end_quietly
+from flows.shards import Scored, Shard, cut, failed, jobs_of, score_shard
+from flows.workers import Outcome, Submit, run_shards
+from models.group import ModelSpec, load_group
+from storage.index import PLANNING_TABLES, Index
+from storage.lake import Lake
+from storage.log import LogEntry
+from storage.missing import missing
+from storage.settings import get_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a refresh is to do."""
+
+    shards: list[Shard]
+    suspects: list[Shard]
+    carried: frozenset[UUID]  # recordings that need no computing
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds of audio to score."""
+        return sum(shard.audio_s for shard in self.shards + self.suspects)
+
+    @property
+    def recordings(self) -> int:
+        """How many recordings are touched."""
+        return sum(len(shard.jobs) for shard in self.shards + self.suspects) + len(self.carried)
+
+
+@flow(name="infer", description="Score what has no predictions yet, and publish it as one new reference.")
+def infer() -> State[Any]:
+    """Publish a new reference, or end at once when nothing is missing."""
+    end_quietly()
+    started_at, started, logger = datetime.now(UTC), time.monotonic(), get_run_logger()
+    settings = get_settings()
+    group = load_group(settings.searched_phrases)
+    lake = Lake.open(settings.data)
+    with lake.index(PLANNING_TABLES) as index:
+        record_group(lake, index, group, commit_key("group"))
+        plan = make_plan(index)
+        outcome, entry = Outcome(), None
+        if plan.recordings:
+            logger.info("missing: %d recordings, %.0f s of audio", plan.recordings, plan.audio_s)
+            reference = commit_key("reference")
+            outcome = score(plan, settings.data, group.enabled, reference, settings.workers, settings.refresh_budget_s)
+            logger.info("scored: %d recordings", sum(part.recordings for part in outcome.scored))
+            entry = publish_refresh(
+                lake, index, reference=reference, scored=outcome.scored, carried=plan.carried, started_at=started_at
+            )
+    report(entry, time.monotonic() - started)
+    if outcome.error is not None:
+        raise outcome.error
+    if entry is None:
+        return Completed(message="Others were faster" if plan.recordings else "Nothing is missing")
+    logger.info("published: reference %s", entry.reference)
+    return Completed(message=f"Reference {entry.reference}")
+
+
+def make_plan(index: Index) -> Plan:
+    """Return what the latest references lack, cut into shards."""
+    rows = missing(index, enabled_models(index), datetime.now(UTC))
+    jobs = jobs_of(rows)
+    shards, suspects = cut(jobs)
+    return Plan(shards, suspects, frozenset(row.file_id for row in rows) - {job.file_id for job in jobs})
+
+
+def score(
+    plan: Plan, root: Path, specs: tuple[ModelSpec, ...], reference: UUID, workers: int, budget_s: float
+) -> Outcome:
+    """Score a plan on a pool of processes, and show how far it is."""
+    progress = Progress("infer-progress", plan.audio_s, "s of audio")
+    outcome = run_shards(
+        plan.shards,
+        plan.suspects,
+        pool=partial(processes, root, specs, reference, workers),
+        workers=workers,
+        budget_s=budget_s,
+        on_scored=lambda scored: progress.add(scored.audio_s),
+    )
+    reason = "the process that scored it ended: the recording may need more memory than there is"
+    outcome.scored += [
+        failed(shard, root=root, specs=specs, reference=reference, reason=reason) for shard in outcome.killers
+    ]
+    return outcome
+
+
+@task(name="score", task_run_name="shard {shard.number}", cache_policy=NO_CACHE)
+def score_task(shard: Shard, root: Path, specs: tuple[ModelSpec, ...], reference: UUID) -> Scored:
+    """Score one shard in a process of the pool."""
+    return score_shard(shard, root=root, specs=specs, reference=reference)
+
+
+@contextmanager
+def processes(root: Path, specs: tuple[ModelSpec, ...], reference: UUID, workers: int) -> Iterator[Submit]:
+    """Yield what submits a shard to a pool of processes."""
+    with ProcessPoolTaskRunner(max_workers=workers, initializer=end_with_parent) as runner:
+        yield lambda shard: runner.submit(
+            score_task, {"shard": shard, "root": root, "specs": specs, "reference": reference}
+        )
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it is gone: after a kill -9 nobody else would."""
+    end_quietly()
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=[parent.sentinel], daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)
+
+
+def report(entry: LogEntry | None, seconds: float) -> None:
+    """Show in Prefect's UI what the run came to."""
+    counts = entry.counts if entry else {}
+    create_table_artifact(
+        key="infer",
+        description="The refresh" if entry else "No new reference",
+        table=[
+            {
+                "files": int(counts.get("files", 0)),
+                "utterances": int(counts.get("utterances", 0)),
+                "predictions": int(counts.get("predictions", 0)),
+                "failures": int(counts.get("failures", 0)),
+                "audio seconds": counts.get("audio_s", 0),
+                "seconds": round(seconds, 1),
+                "reference": str(entry.reference) if entry else "",
+            }
+        ],
+    )

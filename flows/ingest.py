@@ -1,0 +1,260 @@
+"""The flow that takes recordings in: copies them into the media store, decodes them once, accepts or rejects them."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import quote
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from features.audio import probe
+from features.errors import AudioError
+from flows.progress import Progress
+from flows.runs import commit_key, end_quietly
+from flows.watch import Candidate, Folder, demo, look, unchanged
+from storage.commit import Draft
+from storage.inbox import Receipt
+from storage.index import PLANNING_TABLES, Index
+from storage.lake import Lake
+from storage.log import LogEntry
+from storage.media import Blob
+from storage.settings import Settings, get_settings
+from storage.tables import table_from_rows
+
+BATCH_FILES: Final = 200  # a batch is published at once, so that a big folder shows up bit by bit
+BATCH_BYTES: Final = 1 << 30
+BUDGET_S: Final = 90.0  # no batch starts later; the next run goes on
+
+Waiting = Receipt | Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the bytes of a recording came from: a row of the table sources."""
+
+    blob: Blob
+    kind: str
+    uri: str
+    name: str
+    mtime_ns: int
+    seen_at: datetime
+
+
+@flow(name="ingest", description="Take in uploads and new files of the watched folder.")
+def ingest() -> State[Any]:
+    """Ingest what waits, in batches, newest first."""
+    end_quietly()
+    started, settings = time.monotonic(), get_settings()
+    lake = Lake.open(settings.data)
+    with lake.index(PLANNING_TABLES) as index:
+        counts = ingest_all(settings, lake, index)
+    row = {**counts, "seconds": round(time.monotonic() - started, 1)}
+    create_table_artifact(key="ingest", description="What came in", table=[row])
+    return Completed(message=", ".join(f"{count} {name}" for name, count in counts.items() if count) or "Nothing new")
+
+
+def ingest_all(settings: Settings, lake: Lake, index: Index) -> dict[str, int]:
+    """Ingest batch by batch until nothing waits or the budget is spent; return the counts."""
+    started, logger = time.monotonic(), get_run_logger()
+    folder = whats_new(settings, index)
+    waiting: list[Waiting] = [*lake.inbox.receipts(), *folder.candidates]
+    gone = folder.gone
+    counts = dict.fromkeys(("accepted", "rejected", "sources", "skipped"), 0)
+    number, seen = 0, set[Waiting]()
+    while (waiting or gone) and time.monotonic() - started < BUDGET_S:
+        logger.info("waiting: %d files; gone from the folder: %d", len(waiting), len(gone))
+        progress = Progress("ingest-progress", len(waiting), "files")
+        for batch in batches(waiting):
+            entry = ingest_batch(settings, lake, index, batch, gone, number)
+            number, gone = number + 1, []
+            counts = {name: count + int(entry.get(name, 0)) for name, count in counts.items()}
+            progress.add(len(batch))
+            if time.monotonic() - started >= BUDGET_S:
+                break
+        seen.update(waiting)  # what could not be read waits for the next run, and so does the folder
+        waiting = [receipt for receipt in lake.inbox.receipts() if receipt not in seen]
+    return counts
+
+
+def whats_new(settings: Settings, index: Index) -> Folder:
+    """Look into the watched folder; an empty store gets the demo as well."""
+    settings.watched_folder.mkdir(parents=True, exist_ok=True)
+    found = look(settings.watched_folder, index, settings.settle_s)
+    if settings.demo and not index.query("SELECT 1 FROM files LIMIT 1"):
+        return Folder([*demo(), *found.candidates], found.gone)
+    return found
+
+
+def batches(waiting: list[Waiting]) -> Iterator[list[Waiting]]:
+    """Cut what waits into batches, newest first; one at least, for what is gone."""
+    batch: list[Waiting] = []
+    size_bytes = 0
+    for item in sorted(waiting, key=_age, reverse=True):
+        if batch and (len(batch) == BATCH_FILES or size_bytes + item.size_bytes > BATCH_BYTES):
+            yield batch
+            batch, size_bytes = [], 0
+        batch.append(item)
+        size_bytes += item.size_bytes
+    yield batch
+
+
+@task(name="batch", task_run_name="batch {number}", cache_policy=NO_CACHE)
+def ingest_batch(
+    settings: Settings, lake: Lake, index: Index, batch: list[Waiting], gone: list[str], number: int
+) -> dict[str, float]:
+    """Store, decode and publish a batch; return its counts."""
+    logger = get_run_logger()
+    started_at = datetime.now(UTC)
+    sources: list[Source] = []
+    receipts: list[Receipt] = []
+    for item in batch:
+        try:
+            source = _stored(lake, item)
+        except OSError as error:
+            logger.warning("passed over: %s cannot be read: %s", item.name, error.strerror or error)
+            continue
+        if source is None:
+            logger.warning("passed over: %s changed while it was read; the next run takes it", item.name)
+            continue
+        sources.append(source)
+        if isinstance(item, Receipt):
+            receipts.append(item)
+    facts = {source.blob.sha256: _facts(settings, lake, source.blob) for source in _new(index, sources)}
+    for source in sources:
+        reason = facts.get(source.blob.sha256, {}).get("reason")
+        if reason:
+            logger.warning("rejected: %s %s", source.name, reason)
+    entry = publish(lake, index, sources, facts, gone, number, started_at)
+    for receipt in receipts:
+        lake.inbox.remove(receipt)
+    return {**(entry.counts if entry else {}), "skipped": len(batch) - len(sources)}
+
+
+def publish(
+    lake: Lake,
+    index: Index,
+    sources: list[Source],
+    facts: dict[str, dict[str, Any]],
+    gone: list[str],
+    number: int,
+    started_at: datetime,
+) -> LogEntry | None:
+    """Commit the sources that the log does not have yet, and the recordings behind them.
+
+    Args:
+        lake: Where to.
+        index: Its planning tables.
+        sources: What was seen.
+        facts: Row of the table files by hash, for recordings that were not known.
+        gone: URIs of sources that vanished.
+        number: The batch's number in this run.
+        started_at: When the batch began.
+    """
+
+    def plan() -> Draft | None:
+        last = {(row["uri"], row["file_id"]): row for row in _last_seen(index, sources, gone)}
+        rows = [
+            _source_row(source)
+            for source in {(source.uri, source.blob.sha256): source for source in sources}.values()
+            if not _same(last.get((source.uri, source.blob.file_id)), source)
+        ]
+        vanished = {uri: row for (uri, _), row in last.items() if uri in gone and row["present"]}
+        rows += [{**row, "present": False, "seen_at": started_at} for row in vanished.values()]
+        files = [facts[source.blob.sha256] for source in _new(index, sources)]
+        if not rows and not files:
+            return None
+        accepted = sum(row["status"] == "accepted" for row in files)
+        return Draft(
+            {"files": table_from_rows("files", files), "sources": table_from_rows("sources", rows)},
+            counts={"accepted": accepted, "rejected": len(files) - accepted, "sources": len(rows)},
+        )
+
+    return lake.commit(index, op="ingest", key=commit_key(f"ingest/{number}"), plan=plan, started_at=started_at)
+
+
+def _stored(lake: Lake, item: Waiting) -> Source | None:
+    """Bring the bytes into the media store; None when they changed meanwhile.
+
+    Raises:
+        OSError: They cannot be read.
+    """
+    if isinstance(item, Receipt):
+        if not lake.media.path(item.sha256).is_file():
+            raise FileNotFoundError(f"its bytes {item.sha256} are not in the media store")
+        uri, mtime_ns = f"upload:{quote(item.name, errors='replace')}", int(item.received_at.timestamp() * 1e9)
+        blob = Blob(item.sha256, item.size_bytes)
+        return Source(blob, "upload", uri, item.name, mtime_ns, item.received_at)
+    with item.path.open("rb") as file:
+        blob = lake.media.add(file)
+    if not unchanged(item):
+        return None
+    return Source(blob, item.kind, item.uri, item.name, item.mtime_ns, datetime.now(UTC))
+
+
+def _facts(settings: Settings, lake: Lake, blob: Blob) -> dict[str, Any]:
+    """Decode a recording and return its row of the table files."""
+    row = {
+        "file_id": blob.file_id,
+        "sha256": blob.sha256,
+        "size_bytes": blob.size_bytes,
+        "ingested_at": datetime.now(UTC),
+    }
+    try:
+        info = probe(lake.media.path(blob.sha256), max_duration_s=settings.max_duration_h * 3600)
+    except AudioError as error:
+        return {**row, "status": "rejected", "reason": str(error)}
+    return {
+        **row,
+        "status": "accepted",
+        "duration_s": info.duration_s,
+        "sample_rate": info.sample_rate,
+        "channels": info.channels,
+        "format": info.format,
+    }
+
+
+def _new(index: Index, sources: Iterable[Source]) -> list[Source]:
+    """Return one source for each recording that the index does not know."""
+    by_id = {source.blob.file_id: source for source in sources}
+    rows = index.query("SELECT file_id FROM files WHERE file_id IN (SELECT unnest(?))", [list(by_id)])
+    known = {row["file_id"] for row in rows}
+    return [source for file_id, source in by_id.items() if file_id not in known]
+
+
+def _last_seen(index: Index, sources: list[Source], gone: list[str]) -> list[dict[str, Any]]:
+    uris = [source.uri for source in sources] + gone
+    return index.query(
+        "SELECT * EXCLUDE (seq) FROM sources WHERE uri IN (SELECT unnest(?))"
+        " QUALIFY row_number() OVER (PARTITION BY uri ORDER BY seen_at DESC, seq DESC) = 1",
+        [uris],
+    )
+
+
+def _same(last: dict[str, Any] | None, source: Source) -> bool:
+    """Say whether the log has this source as it is; an upload's time of arrival is no news."""
+    if last is None or not last["present"]:
+        return False
+    return source.kind == "upload" or bool(last["mtime_ns"] == source.mtime_ns)
+
+
+def _source_row(source: Source) -> dict[str, Any]:
+    return {
+        "file_id": source.blob.file_id,
+        "kind": source.kind,
+        "uri": source.uri,
+        "name": source.name,
+        "size_bytes": source.blob.size_bytes,
+        "mtime_ns": source.mtime_ns,
+        "seen_at": source.seen_at,
+        "present": True,
+    }
+
+
+def _age(item: Waiting) -> int:
+    return item.mtime_ns if isinstance(item, Candidate) else int(item.received_at.timestamp() * 1e9)

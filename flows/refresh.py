@@ -1,0 +1,178 @@
+"""A refresh: from what is missing to one log entry with a new reference. It must not know Prefect.
+
+Whole answers only: a recording is in the reference with every enabled model, computed or carried, or not at all.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flows.shards import Scored
+from models.group import Group
+from storage.commit import Draft
+from storage.index import Index
+from storage.lake import Lake
+from storage.log import DataFile, GroupModel, LogEntry, read_entry
+from storage.missing import answers_kept, missing
+from storage.parquet import read_tables
+from storage.tables import TABLES
+
+Pair = tuple[UUID, str]
+"""A recording and a model."""
+
+ANSWER_TABLES: Final = ("coverage", "utterances", "predictions")
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The rows of one model for some recordings: to take from shards, or from an older log entry."""
+
+    files: tuple[DataFile, ...]
+    pairs: frozenset[Pair]
+    carried: bool
+
+
+def record_group(lake: Lake, index: Index, group: Group, key: UUID) -> None:
+    """Write the model group into the log, where it differs from the one that the log has last."""
+    wanted = tuple(
+        GroupModel(model.name, model.version, model.task, model.enabled, dict(model.settings)) for model in group.models
+    )
+
+    def plan() -> Draft | None:
+        rows = index.query(
+            "SELECT name, version, task, enabled FROM group_models WHERE seq = ? ORDER BY rowid", [index.group_seq]
+        )
+        recorded = [(row["name"], row["version"], row["task"], row["enabled"]) for row in rows]
+        if recorded == [(model.name, model.version, model.task, model.enabled) for model in wanted]:
+            return None
+        return Draft(group=wanted, counts={"models": len(wanted)})
+
+    lake.commit(index, op="group", key=key, plan=plan, started_at=datetime.now(UTC))
+
+
+def enabled_models(index: Index) -> list[tuple[str, str]]:
+    """Return name and version of the enabled models, as the log has them last."""
+    rows = index.query("SELECT name, version FROM group_models WHERE enabled AND seq = ?", [index.group_seq])
+    return [(row["name"], row["version"]) for row in rows]
+
+
+def publish_refresh(
+    lake: Lake,
+    index: Index,
+    *,
+    reference: UUID,
+    scored: Iterable[Scored],
+    carried: Iterable[UUID],
+    started_at: datetime,
+) -> LogEntry | None:
+    """Commit what shards scored and what can be carried, as one reference.
+
+    Args:
+        lake: Where to.
+        index: Its planning tables.
+        reference: The reference's id, which is the commit's key as well.
+        scored: What shards wrote.
+        carried: Recordings of which every missing answer is kept in some older entry.
+        started_at: When the refresh began.
+
+    Returns:
+        The entry, or None where nothing is left: others were faster, or the group has changed.
+    """
+    scored = tuple(scored)
+    shard_files = tuple(file for part in scored for file in part.files)
+    coverage = read_tables(lake.store, shard_files, "coverage").select(["file_id", "model", "model_version"])
+    computed = {(row["file_id"], row["model"]): row["model_version"] for row in coverage.to_pylist()}
+    touched = frozenset(file_id for file_id, _ in computed) | frozenset(carried)
+
+    def plan() -> Draft | None:
+        take, carry = _whole_answers(index, computed, touched)
+        if not take and not carry:
+            return None
+        sources = [Answers(_entry_files(lake, seq), frozenset(pairs), carried=True) for seq, pairs in carry.items()]
+        files = shard_files
+        if take != set(computed):  # some of it is stale by now: what is left is written anew
+            sources.append(Answers(shard_files, frozenset(take), carried=False))
+            files = ()
+        tables = {name: _gathered(lake, name, sources) for name in ANSWER_TABLES}
+        covered = len({file_id for file_id, _ in take.union(*carry.values())})
+        return Draft(tables, files, _counts(files, tables, scored) | {"files": covered}, reference)
+
+    return lake.commit(index, op="refresh", key=reference, plan=plan, started_at=started_at)
+
+
+def _whole_answers(
+    index: Index, computed: Mapping[Pair, str], touched: frozenset[UUID]
+) -> tuple[set[Pair], dict[int, set[Pair]]]:
+    """Choose, for each touched recording that lacks something, where each enabled model's answer comes from.
+
+    Args:
+        index: As it is now, which may be later than when the work was planned.
+        computed: The version of each answer that shards have computed.
+        touched: Recordings that may be published.
+
+    Returns:
+        The answers to take from the shards, and those to carry by the seq of the entry that holds them. A recording of
+        which some answer is nowhere is left out: the next refresh computes it.
+    """
+    enabled = enabled_models(index)
+    owed = {
+        (row.file_id, row.model): row.kept_seq
+        for row in missing(index, enabled, datetime.now(UTC))
+        if row.file_id in touched
+    }
+    kept = answers_kept(index, touched, enabled)
+    take: set[Pair] = set()
+    carry: dict[int, set[Pair]] = defaultdict(set)
+    for file_id in {file_id for file_id, _ in owed}:
+        pairs = {(file_id, model): version for model, version in enabled}
+        to_compute = {pair for pair in pairs if pair in owed and owed[pair] is None}
+        if any(computed.get(pair) != pairs[pair] for pair in to_compute):
+            continue
+        take |= to_compute
+        for pair in pairs.keys() - to_compute:
+            carry[kept[pair]].add(pair)
+    return take, carry
+
+
+def _entry_files(lake: Lake, seq: int) -> tuple[DataFile, ...]:
+    entry = read_entry(lake.store, seq)
+    return entry.files if entry else ()
+
+
+def _gathered(lake: Lake, name: str, sources: list[Answers]) -> pa.Table:
+    """Return the rows of table `name` for the pairs of each source."""
+    parts = [TABLES[name].empty_table()]
+    for source in sources:
+        rows = read_tables(lake.store, source.files, name, frozenset(file_id for file_id, _ in source.pairs))
+        wanted = pa.array(
+            [
+                (file_id, model) in source.pairs
+                for file_id, model in zip(rows["file_id"].to_pylist(), rows["model"].to_pylist(), strict=True)
+            ],
+            pa.bool_(),
+        )
+        rows = rows.filter(wanted)
+        parts.append(_as_carried(rows) if source.carried and name == "coverage" else rows)
+    return pa.concat_tables(parts)
+
+
+def _as_carried(coverage: pa.Table) -> pa.Table:
+    """Return coverage rows as carried ones; a failure stays a failure."""
+    state = pc.if_else(pc.equal(coverage["state"], "failed"), "failed", "carried")
+    return coverage.set_column(coverage.schema.get_field_index("state"), TABLES["coverage"].field("state"), state)
+
+
+def _counts(files: tuple[DataFile, ...], tables: dict[str, pa.Table], scored: tuple[Scored, ...]) -> dict[str, float]:
+    counts = {
+        name: sum(file.rows for file in files if file.table == name) + table.num_rows for name, table in tables.items()
+    }
+    return counts | {
+        "audio_s": round(sum(part.audio_s for part in scored), 3),
+        "failures": sum(part.failures for part in scored),
+    }

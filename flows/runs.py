@@ -1,0 +1,32 @@
+"""What every run needs: the keys of its commits, and a quiet end of its process."""
+
+import atexit
+import os
+import sys
+import uuid
+from typing import Final
+from uuid import UUID
+
+from prefect.runtime import flow_run
+
+_NAMESPACE: Final = UUID("6f0e7a52-6c2b-5d43-9a0e-3f1f6a1c7b10")
+
+
+def commit_key(part: str) -> UUID:
+    """Return the key of one commit of this run; another one when Prefect runs the run again, which plans anew."""
+    run_id = flow_run.get_id() or str(uuid.uuid4())
+    return uuid.uuid5(_NAMESPACE, f"{run_id}/{flow_run.get_run_count()}/{part}")
+
+
+def end_quietly() -> None:
+    """Drop what C extensions print while the interpreter ends.
+
+    DuckDB's binding reports a page of "leaked" functions to stderr whenever something, here Prefect's threads, still
+    holds its module at that point (https://nanobind.readthedocs.io/en/latest/refleaks.html). Nothing is lost by it.
+    """
+    atexit.register(_drop_stderr)
+
+
+def _drop_stderr() -> None:
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

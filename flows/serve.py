@@ -1,0 +1,104 @@
+"""Serves the deployments: registers them with Prefect's server and runs what is due. `python -m flows.serve`."""
+
+import asyncio
+import sys
+import time
+from typing import Final
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType, FlowRunFilterTags
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import TerminationSignal
+from prefect.logging import get_logger
+from prefect.runner import Runner
+from prefect.states import Crashed
+
+from flows.deployments import read_deployments, runner_deployment
+from flows.errors import FlowError, StartError
+from storage.errors import SettingsError
+from storage.settings import Settings, get_settings
+
+SERVER_WAIT_S: Final = 180.0
+TAG: Final = "audiophile"
+
+
+def main() -> None:
+    """Serve until a signal ends it."""
+    try:
+        settings = get_settings()
+        wait_for_server(settings.prefect_url)
+        crash_leftovers()
+        deployments = [runner_deployment(deployment) for deployment in read_deployments()]
+    except (FlowError, SettingsError) as error:
+        sys.exit(f"audiophile: {error}")
+    runner = Runner(name=TAG, pause_on_shutdown=False)
+    for deployment in deployments:
+        runner.add_deployment(deployment)
+    ingest_now()
+    print(welcome(settings), flush=True)  # noqa: T201  what a user reads, not a log line
+    try:
+        asyncio.run(runner.start())
+    except (KeyboardInterrupt, TerminationSignal):
+        get_logger(TAG).info("ended by a signal")
+
+
+def wait_for_server(prefect_url: str) -> None:
+    """Return once Prefect's server answers.
+
+    Raises:
+        StartError: It does not, within SERVER_WAIT_S.
+    """
+    give_up_at = time.monotonic() + SERVER_WAIT_S
+    while time.monotonic() < give_up_at:
+        try:
+            if httpx.get(f"{prefect_url}/health", timeout=5).is_success:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.5)
+    raise StartError(
+        f"Prefect's server at {prefect_url} did not answer within {SERVER_WAIT_S:g} s; see its lines above"
+    )
+
+
+def crash_leftovers() -> None:
+    """Mark as crashed the runs that an earlier `make up` left under way: they hold the slots of new ones."""
+    with get_client(sync_client=True) as client:
+        leftovers = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                tags=FlowRunFilterTags(all_=[TAG]),
+                state=FlowRunFilterState(
+                    type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
+                ),
+            )
+        )
+        for run in leftovers:
+            client.set_flow_run_state(run.id, Crashed(message="Its process ended with the service"), force=True)
+
+
+def ingest_now() -> None:
+    """Start an ingest run for what arrived while the service was away, and for the demo."""
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name("ingest/ingest")
+        client.create_flow_run_from_deployment(deployment.id, tags=[TAG, "start"])
+
+
+def welcome(settings: Settings) -> str:
+    """Return what a user reads once everything runs."""
+    return f"""
+
+  Audiophile is up. Scheduled runs start within a minute, and then every two minutes.
+
+    Recordings and predictions   {settings.public_url}/api/files
+    API by example               {settings.public_url}/docs
+    Runs, schedules, artifacts   http://localhost:{settings.prefect_port}/v2/runs
+    Drop recordings into         {settings.watched_folder}
+    or upload one                curl -F file=@recording.wav {settings.public_url}/api/files/upload
+
+  Ctrl-C ends everything; `make up` goes on where it was.
+"""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Starts everything on one machine: looks at what a user can get wrong first, then hands over to honcho."""
+
+import os
+import shlex
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+from flows.errors import StartError
+from storage.errors import SettingsError
+from storage.settings import Settings, get_settings, require_writable
+
+PROJECT: Final = Path(__file__).parent.parent
+KEPT: Final = ("PREFECT_PORT", "PREFECT_LOGGING_")
+
+
+def main() -> None:
+    """Run honcho with the Procfile, or only Prefect's server with the argument `prefect`."""
+    try:
+        settings = get_settings()
+        if sys.argv[1:] == ["prefect"]:
+            _become(["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(settings.prefect_port)])
+        require_writable(settings.data)
+        for name, host, port in (
+            ("API_PORT", settings.api_host, settings.api_port),
+            ("PREFECT_PORT", "127.0.0.1", settings.prefect_port),
+        ):
+            require_free(name, host, port)
+    except (SettingsError, StartError) as error:
+        sys.exit(f"audiophile: {error}")
+    for variable in [name for name in os.environ if name.startswith("PREFECT_") and not name.startswith(KEPT)]:
+        del os.environ[variable]  # of another Prefect that this user has
+    os.environ.update(environment(settings))
+    os.chdir(PROJECT)
+    _become([sys.executable, "-m", "honcho", "--env", os.devnull, "--procfile", "Procfile", "start"])
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the variables that the processes run with: Prefect's own data lies in the data folder."""
+    home = settings.data / "prefect"
+    return {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "PYTHONUNBUFFERED": "1",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_HOME": str(home),
+        "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),
+        "PREFECT_API_URL": f"http://127.0.0.1:{settings.prefect_port}/api",
+        "PREFECT_UI_API_URL": f"http://localhost:{settings.prefect_port}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        "PREFECT_SERVER_LOG_RETRYABLE_ERRORS": "true",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    }
+
+
+def require_free(name: str, host: str, port: int) -> None:
+    """Make sure that a port can be listened on.
+
+    Raises:
+        StartError: Something has it.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise StartError(
+                f"{name}={port}: cannot be listened on at {host} ({error.strerror}). "
+                f"End what uses it, or set another: {name}={port + 1} make up"
+            ) from error
+
+
+def _become(command: list[str]) -> None:
+    """Replace this process, so that signals reach the command and nothing in between."""
+    print(f"audiophile: {shlex.join(command)}", flush=True)  # noqa: T201
+    program = Path(sys.executable).parent / command[0] if os.sep not in command[0] else Path(command[0])
+    os.execv(program, [str(program), *command[1:]])  # noqa: S606
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Runs shards on a pool of processes within a time budget, and finds the recording that kills its process.
+
+It must not know what a shard is made of, nor which pool it runs on.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, Protocol
+
+from flows.shards import Scored, Shard
+
+log = logging.getLogger(__name__)
+
+
+class ShardFuture(Protocol):
+    """A shard under way."""
+
+    def add_done_callback(self, fn: Callable[[Any], None]) -> None:
+        """Call `fn` with this future once the shard is done."""
+
+    def result(self) -> Scored:
+        """Return what the shard came to, or raise what it raised."""
+
+
+Submit = Callable[[Shard], ShardFuture]
+Pool = Callable[[], AbstractContextManager[Submit]]
+"""Makes a pool of processes, which ends with the context."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of the shards; those that the budget left out are in none of the lists."""
+
+    scored: list[Scored] = field(default_factory=list)
+    killers: list[Shard] = field(default_factory=list)  # recordings, one a shard, whose process died
+    error: Exception | None = None  # the first that is not a recording's fault
+
+
+def run_shards(
+    shards: Iterable[Shard],
+    suspects: Iterable[Shard],
+    *,
+    pool: Pool,
+    workers: int,
+    budget_s: float,
+    on_scored: Callable[[Scored], None],
+) -> Outcome:
+    """Run shards, and after them the suspects one at a time, until all are done or the budget is spent.
+
+    A process that dies breaks its pool, and tells not which shard killed it: those that were under way become suspects,
+    one recording each, and run alone in a new pool.
+
+    Args:
+        shards: Work, in the order of its importance.
+        suspects: Shards of recordings that failed before.
+        pool: Makes the processes.
+        workers: How many shards run at a time.
+        budget_s: No shard starts later than this; one at least is always run.
+        on_scored: Called for each shard that is done.
+    """
+    outcome = Outcome()
+    started = time.monotonic()
+    waiting, lonely = deque(shards), deque(suspects)
+    first = True
+    while outcome.error is None and (waiting or lonely) and (first or time.monotonic() - started < budget_s):
+        first = False
+        queue, at_a_time = (waiting, workers) if waiting else (lonely, 1)
+        alone = queue is lonely
+        with pool() as submit:
+            broken = _drain(queue, at_a_time, submit, started + budget_s, outcome, on_scored)
+        for shard in broken:
+            if alone and len(shard.jobs) == 1:
+                log.warning("recording %s ended the process that scored it", shard.jobs[0].file_id)
+                outcome.killers.append(shard)
+            else:
+                lonely.extend(shard.one_by_one())
+    return outcome
+
+
+def _drain(
+    queue: deque[Shard],
+    at_a_time: int,
+    submit: Submit,
+    give_up_at: float,
+    outcome: Outcome,
+    on_scored: Callable[[Scored], None],
+) -> list[Shard]:
+    """Run what is in `queue`; return the shards that were under way when a process died."""
+    running: dict[int, tuple[Shard, ShardFuture]] = {}
+    done: SimpleQueue[int] = SimpleQueue()
+    broken: list[Shard] = []
+    number = 0
+    while True:
+        while (
+            queue
+            and len(running) < at_a_time
+            and not broken
+            and outcome.error is None
+            and (number == 0 or time.monotonic() < give_up_at)
+        ):
+            shard = queue.popleft()
+            future = submit(shard)
+            running[number] = (shard, future)
+            future.add_done_callback(partial(_note, done, number))
+            number += 1
+        if not running:
+            return broken
+        shard, future = running.pop(done.get())
+        try:
+            scored = future.result()
+        except BrokenProcessPool:
+            broken.append(shard)
+        except Exception as error:
+            outcome.error = outcome.error or error
+        else:
+            outcome.scored.append(scored)
+            on_scored(scored)
+
+
+def _note(done: "SimpleQueue[int]", number: int, _: Any) -> None:
+    done.put(number)

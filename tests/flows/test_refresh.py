@@ -1,0 +1,248 @@
+"""Refreshes against an oracle: whatever the group does, a file's detail is exactly its latest reference."""
+
+import tempfile
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flows.infer import make_plan
+from flows.refresh import publish_refresh, record_group
+from flows.shards import Job, Scored
+from models.group import Group, ModelSpec
+from storage.commit import Draft
+from storage.index import PLANNING_TABLES
+from storage.lake import Lake
+from storage.parquet import write_tables
+from storage.recordings import predictions, recordings
+from storage.tables import table_from_rows
+
+MODELS = ("words", "scene")
+VERSIONS = ("many", "fewer", "none")  # what each version of a model detects
+
+
+def labels(model: str, version: str, file_id: uuid.UUID) -> list[str]:
+    """What a model says: a function of model, version and file alone."""
+    count = {"many": 3, "fewer": 1, "none": 0}[version]
+    return [f"{model}-{version}-{file_id.hex[:4]}-{number}" for number in range(count)]
+
+
+@dataclass
+class World:
+    """A lake, the group as it is set, and what has to be true of them."""
+
+    lake: Lake
+    group: dict[str, tuple[str, bool]] = field(default_factory=lambda: dict.fromkeys(MODELS, ("many", True)))
+    latest: dict[uuid.UUID, dict[str, str]] = field(default_factory=dict)  # version of each model, by file
+    references: dict[uuid.UUID, uuid.UUID] = field(default_factory=dict)
+    computed: Counter = field(default_factory=Counter)
+
+    def ingest(self) -> None:
+        sha256 = uuid.uuid4().hex * 2
+        row = {
+            "file_id": uuid.UUID(sha256[:32]),
+            "sha256": sha256,
+            "size_bytes": 1,
+            "status": "accepted",
+            "duration_s": 50.0,
+            "sample_rate": 8000,
+            "channels": 1,
+            "ingested_at": datetime.now(UTC),
+        }
+        self.commit_file(row)
+        self.latest[row["file_id"]] = {}
+
+    def commit_file(self, row: dict) -> None:
+        with self.lake.index(PLANNING_TABLES) as index:
+            draft = Draft({"files": table_from_rows("files", [row])})
+            self.lake.commit(index, op="ingest", key=uuid.uuid4(), plan=lambda: draft, started_at=datetime.now(UTC))
+
+    def specs(self) -> Group:
+        return Group(
+            tuple(
+                ModelSpec(name, "fake", "phrases", enabled, "package:none", {}, {}, {}, version)
+                for name, (version, enabled) in self.group.items()
+            ),
+            {},
+        )
+
+    def score(self, job: Job, reference: uuid.UUID) -> Scored:
+        coverage, found = [], []
+        for model in job.tries:
+            version = self.group[model][0]
+            self.computed[job.file_id, model, version] += 1
+            said = labels(model, version, job.file_id)
+            place = {"file_id": job.file_id, "model": model, "model_version": version}
+            found += [place | {"channel": 0, "utterance": 0, "label": label, "confidence": 0.5} for label in said]
+            coverage.append(
+                place | {"state": "computed", "tries": 0, "first_reference": reference, "predictions": len(said)}
+            )
+        tables = {
+            "coverage": table_from_rows("coverage", coverage),
+            "predictions": table_from_rows("predictions", found),
+        }
+        files = write_tables(self.lake.store, reference, uuid.uuid4(), tables)
+        return Scored(files, 1, 0, len(found), 0, job.duration_s)
+
+    def refresh(self) -> None:
+        enabled = {name: version for name, (version, on) in self.group.items() if on}
+        due = {
+            file_id
+            for file_id, have in self.latest.items()
+            if any(have.get(name) != version for name, version in enabled.items())
+        }
+        reference = uuid.uuid4()
+        with self.lake.index(PLANNING_TABLES) as index:
+            record_group(self.lake, index, self.specs(), uuid.uuid4())
+            plan = make_plan(index)
+            scored = [self.score(job, reference) for shard in plan.shards + plan.suspects for job in shard.jobs]
+            entry = publish_refresh(
+                self.lake,
+                index,
+                reference=reference,
+                scored=scored,
+                carried=plan.carried,
+                started_at=datetime.now(UTC),
+            )
+        assert (entry is not None) == bool(due), "a new reference exactly when something was missing"
+        for file_id in due:
+            self.latest[file_id], self.references[file_id] = dict(enabled), reference
+
+    def check(self) -> None:
+        with self.lake.index() as index:
+            shown: dict[uuid.UUID, list[str]] = {file_id: [] for file_id in self.latest}
+            for prediction in predictions(index):
+                shown[prediction.file_id].append(prediction.label)
+            for recording in recordings(index):
+                have = self.latest[recording.file_id]
+                expected = [label for name, version in have.items() for label in labels(name, version, recording.file_id)]
+                assert sorted(shown[recording.file_id]) == sorted(expected)
+                assert recording.reference == self.references.get(recording.file_id)
+            rows = index.query("SELECT file_id, model, model_version FROM coverage JOIN latest USING (file_id, seq)")
+        assert {(row["file_id"], row["model"], row["model_version"]) for row in rows} == {
+            (file_id, name, version) for file_id, have in self.latest.items() for name, version in have.items()
+        }
+        assert all(times == 1 for times in self.computed.values()), "an answer that is kept is never computed again"
+
+
+ACTIONS = st.one_of(
+    st.just(("ingest",)),
+    st.just(("refresh",)),
+    st.tuples(st.just("set"), st.sampled_from(MODELS), st.sampled_from(VERSIONS)),
+    st.tuples(st.just("enable"), st.sampled_from(MODELS), st.booleans()),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(actions=st.lists(ACTIONS, min_size=4, max_size=14))
+def test_a_files_detail_is_exactly_its_latest_reference(actions: list[tuple]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Lake.open(Path(folder)))
+        world.ingest()
+        for action, *arguments in [*actions, ("refresh",)]:
+            if action == "ingest":
+                world.ingest()
+            elif action == "set":
+                world.group[arguments[0]] = (arguments[1], world.group[arguments[0]][1])
+            elif action == "enable":
+                world.group[arguments[0]] = (world.group[arguments[0]][0], arguments[1])
+            else:
+                world.refresh()
+                world.check()
+
+
+def test_fewer_then_none_then_back_computes_each_version_once_and_leaves_nothing_stale(tmp_path: Path) -> None:
+    world = World(Lake.open(tmp_path))
+    world.ingest()
+    world.ingest()
+    for version in ("many", "fewer", "none", "many", "fewer"):
+        world.group["words"] = (version, True)
+        world.refresh()
+        world.check()
+    assert len(world.references) == 2
+    assert sum(world.computed.values()) == 2 * (3 + 1)  # three versions of one model, one of the other, two files
+
+
+def test_a_disabled_model_is_not_carried_on_and_comes_back_without_computing(tmp_path: Path) -> None:
+    world = World(Lake.open(tmp_path))
+    world.ingest()
+    world.refresh()
+    world.group["scene"] = ("many", False)
+    world.group["words"] = ("fewer", True)
+    world.refresh()
+    world.check()
+    assert set(next(iter(world.latest.values()))) == {"words"}
+    world.group["scene"] = ("many", True)
+    world.refresh()
+    world.check()
+
+
+def test_two_refreshes_of_the_same_work_publish_it_once(tmp_path: Path) -> None:
+    world = World(Lake.open(tmp_path))
+    world.ingest()
+    with world.lake.index(PLANNING_TABLES) as first, world.lake.index(PLANNING_TABLES) as second:
+        record_group(world.lake, first, world.specs(), uuid.uuid4())
+        second.catch_up()
+        entries = []
+        plans = [make_plan(first), make_plan(second)]
+        for index, plan in zip((first, second), plans, strict=True):
+            reference = uuid.uuid4()
+            scored = [world.score(job, reference) for shard in plan.shards for job in shard.jobs]
+            entries.append(
+                publish_refresh(
+                    world.lake, index, reference=reference, scored=scored, carried=(), started_at=datetime.now(UTC)
+                )
+            )
+    assert entries[0] is not None
+    assert entries[1] is None, "the second one finds nothing left to publish"
+
+
+def test_a_refresh_overtaken_in_part_publishes_only_what_is_left(tmp_path: Path) -> None:
+    world = World(Lake.open(tmp_path))
+    world.ingest()
+    with world.lake.index(PLANNING_TABLES) as slow:
+        record_group(world.lake, slow, world.specs(), uuid.uuid4())
+        world.ingest()
+        slow.catch_up()
+        slow_plan = make_plan(slow)
+        slow_reference, fast_reference = uuid.uuid4(), uuid.uuid4()
+        jobs = [job for shard in slow_plan.shards for job in shard.jobs]
+        slow_scored = [world.score(job, slow_reference) for job in jobs]
+        with world.lake.index(PLANNING_TABLES) as fast:
+            publish_refresh(
+                world.lake,
+                fast,
+                reference=fast_reference,
+                scored=[world.score(jobs[0], fast_reference)],
+                carried=(),
+                started_at=datetime.now(UTC),
+            )
+        publish_refresh(
+            world.lake, slow, reference=slow_reference, scored=slow_scored, carried=(), started_at=datetime.now(UTC)
+        )
+    with world.lake.index() as index:
+        shown = {recording.file_id: recording.reference for recording in recordings(index)}
+        assert shown == {jobs[0].file_id: fast_reference, jobs[1].file_id: slow_reference}
+        assert len(predictions(index)) == 2 * 2 * 3
+
+
+def test_a_result_of_a_group_that_has_changed_meanwhile_is_not_published(tmp_path: Path) -> None:
+    world = World(Lake.open(tmp_path))
+    world.ingest()
+    with world.lake.index(PLANNING_TABLES) as index:
+        record_group(world.lake, index, world.specs(), uuid.uuid4())
+        plan, reference = make_plan(index), uuid.uuid4()
+        scored = [world.score(job, reference) for shard in plan.shards for job in shard.jobs]
+        world.group["words"] = ("fewer", True)
+        with world.lake.index(PLANNING_TABLES) as other:
+            record_group(world.lake, other, world.specs(), uuid.uuid4())
+        assert (
+            publish_refresh(
+                world.lake, index, reference=reference, scored=scored, carried=(), started_at=datetime.now(UTC)
+            )
+            is None
+        )
