@@ -1,0 +1,28 @@
+"""Runs the API. `python -m api`."""
+
+import sys
+
+import uvicorn
+
+from api.app import create_app
+from storage.errors import SettingsError
+from storage.settings import get_settings
+
+
+def main() -> None:
+    """Serve until a signal ends it."""
+    try:
+        settings = get_settings()
+    except SettingsError as error:
+        sys.exit(f"audiophile: {error}")
+    uvicorn.run(
+        create_app(settings),
+        host=settings.api_host,
+        port=settings.api_port,
+        log_level="warning",
+        timeout_graceful_shutdown=3,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""The FastAPI application, put together."""
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from api import files, uploads
+from api.dependencies import Service
+from api.problems import answer_problems
+from api.trigger import IngestTrigger
+from storage.lake import Lake
+from storage.settings import Settings
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the API over the lake that `settings` name."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        lake = Lake.open(settings.data)
+        service = Service(settings, lake, lake.index(), IngestTrigger(settings.prefect_url))
+        follower = threading.Thread(target=service.follow, name="index", daemon=True)
+        follower.start()
+        service.trigger.start()
+        app.state.service = service
+        yield
+        service.stop()
+        service.trigger.stop()
+        follower.join()
+        service.index.close()
+
+    app = FastAPI(
+        title="Audiophile",
+        version=version("audiophile"),
+        description="Recordings and the latest predictions of the model group for them.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.include_router(uploads.router)
+    app.include_router(files.router)
+    answer_problems(app)
+    return app

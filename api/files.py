@@ -1,0 +1,117 @@
+"""GET /api/files: recordings with the predictions of their latest reference."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from api.answers import JSON, File, file_answer, pending_answer
+from api.dependencies import Service, ServiceDep
+from api.problems import NotFoundProblem
+from storage.inbox import Receipt
+from storage.recordings import Prediction, Utterance, known_models, predictions, recordings, utterances
+
+router = APIRouter(prefix="/api/files", tags=["files"])
+
+MinConfidence = Annotated[
+    float | None,
+    Query(ge=0, le=1, description="Show detections from this confidence on. Default: MODEL_CONFIDENCE_THRESHOLD."),
+]
+WithTranscript = Annotated[bool, Query(alias="transcript", description="Add the text of each utterance.")]
+Row = TypeVar("Row", Prediction, Utterance)
+
+
+@router.get("", response_model=list[File])
+@router.get("/", include_in_schema=False)
+def list_files(service: ServiceDep, min_confidence: MinConfidence = None, transcript: WithTranscript = False) -> JSON:
+    """All recordings, those that arrived last first, each with the predictions of its latest reference."""
+    receipts = service.lake.inbox.receipts()  # before the index: what leaves the inbox meanwhile is in the index then
+    service.index.catch_up()
+    return JSON(_answers(service, receipts, None, None, min_confidence, transcript))
+
+
+@router.get("/{file_id}", response_model=File)
+@router.get("/{file_id}/", include_in_schema=False)
+def get_file(
+    service: ServiceDep, file_id: str, min_confidence: MinConfidence = None, transcript: WithTranscript = False
+) -> JSON:
+    """One recording with the predictions of its latest reference."""
+    return JSON(_one(service, file_id, None, min_confidence, transcript))
+
+
+@router.get("/{file_id}/{model}", response_model=File)
+@router.get("/{file_id}/{model}/", include_in_schema=False)
+def get_file_of_model(
+    service: ServiceDep,
+    file_id: str,
+    model: str,
+    min_confidence: MinConfidence = None,
+    transcript: WithTranscript = False,
+) -> JSON:
+    """One recording with the predictions of one model."""
+    return JSON(_one(service, file_id, model, min_confidence, transcript))
+
+
+def _one(service: Service, raw_id: str, model: str | None, min_confidence: float | None, transcript: bool) -> Any:
+    try:
+        file_id = UUID(raw_id)
+    except ValueError:
+        raise _unknown_file(service, raw_id) from None
+    receipts = service.lake.inbox.receipts(file_id)
+    service.index.catch_up()
+    answers = _answers(service, receipts, file_id, model, min_confidence, transcript)
+    if not answers:
+        raise _unknown_file(service, raw_id)
+    if model is not None:
+        known = sorted(known_models(service.index, file_id))
+        if model not in known:
+            raise NotFoundProblem(f"No model {model!r}; known here: {', '.join(known) or 'none yet'}", known=known)
+    return answers[0]
+
+
+def _answers(
+    service: Service,
+    receipts: Iterable[Receipt],
+    file_id: UUID | None,
+    model: str | None,
+    min_confidence: float | None,
+    transcript: bool,
+) -> list[dict[str, Any]]:
+    if min_confidence is None:
+        min_confidence = service.settings.model_confidence_threshold
+    base_url = service.settings.public_url
+    with service.index.reading():
+        found = recordings(service.index, file_id)
+        detected = _by_file(predictions(service.index, file_id, model=model, min_confidence=min_confidence))
+        said = _by_file(utterances(service.index, file_id, model=model)) if transcript else None
+    known = {recording.file_id for recording in found}
+    pending = {receipt.file_id: receipt for receipt in reversed(list(receipts)) if receipt.file_id not in known}
+    return [
+        pending_answer(receipt, base_url, transcript=transcript)
+        for receipt in sorted(pending.values(), key=lambda receipt: receipt.received_at, reverse=True)
+    ] + [
+        file_answer(
+            recording,
+            base_url,
+            detected.get(recording.file_id, ()),
+            None if said is None else said.get(recording.file_id, ()),
+        )
+        for recording in found
+    ]
+
+
+def _by_file(rows: Iterable[Row]) -> dict[UUID, list[Row]]:
+    grouped: dict[UUID, list[Row]] = defaultdict(list)
+    for row in rows:
+        grouped[row.file_id].append(row)
+    return grouped
+
+
+def _unknown_file(service: Service, raw_id: str) -> NotFoundProblem:
+    count = service.index.query("SELECT count(*) AS files FROM files")[0]["files"]
+    newest = [str(recording.file_id) for recording in recordings(service.index)[:5]] if count else []
+    return NotFoundProblem(
+        f"No file {raw_id!r}; {count} files are known, listed at {service.settings.public_url}/api/files", known=newest
+    )
