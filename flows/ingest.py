@@ -84,7 +84,8 @@ def ingest_all(settings: Settings, lake: Lake, index: Index) -> dict[str, int]:
 
 def whats_new(settings: Settings, index: Index) -> Folder:
     """Look into the watched folder; an empty store gets the demo as well."""
-    settings.watched_folder.mkdir(parents=True, exist_ok=True)
+    if not settings.watched_folder.is_dir():
+        get_run_logger().warning("the watched folder %s is not there: uploads only", settings.watched_folder)
     found = look(settings.watched_folder, index, settings.settle_s)
     if settings.demo and not index.query("SELECT 1 FROM files LIMIT 1"):
         return Folder([*demo(), *found.candidates], found.gone)

@@ -22,6 +22,7 @@ def main() -> None:
         if sys.argv[1:] == ["prefect"]:
             _become(["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(settings.prefect_port)])
         require_writable(settings.data)
+        require_watched(settings)
         for name, host, port in (
             ("API_PORT", settings.api_host, settings.api_port),
             ("PREFECT_PORT", "127.0.0.1", settings.prefect_port),
@@ -55,6 +56,18 @@ def environment(settings: Settings) -> dict[str, str]:
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     }
+
+
+def require_watched(settings: Settings) -> None:
+    """Make the watched folder, if it is the default one, and make sure that it can be read.
+
+    Raises:
+        StartError: FILE_PATH names a folder that is not there or cannot be read.
+    """
+    if settings.file_path is None:
+        settings.watched_folder.mkdir(parents=True, exist_ok=True)
+    elif not settings.file_path.is_dir() or not os.access(settings.file_path, os.R_OK | os.X_OK):
+        raise StartError(f"FILE_PATH={settings.file_path}: is no folder that can be read. Make it, or correct FILE_PATH")
 
 
 def require_free(name: str, host: str, port: int) -> None:

@@ -46,6 +46,11 @@ class Decoded:
     token_of_character: tuple[int, ...]
     probabilities: tuple[float, ...]  # of each token, along the greedy path
 
+    def probability_of(self, words: list[Word]) -> float:
+        """Return the decoder's own probability of some of the text's words, from 0 to 1; not calibrated."""
+        tokens = {self.token_of_character[at] for word in words for at in range(word.start, word.end)}
+        return math.prod(self.probabilities[token] for token in tokens)
+
 
 def load(spec: ModelSpec, folder: Path) -> "Moonshine":
     """Load Moonshine from `folder`.
@@ -89,7 +94,7 @@ class Moonshine:
             for first, last in find_phrase(phrase, words):
                 spoken = words[first:last]
                 start_s, end_s = _place(spoken, decoded.text, duration_s)
-                detections.append(Detection(phrase, start_s, end_s, self._confidence(spoken, decoded)))
+                detections.append(Detection(phrase, start_s, end_s, self.calibrated(decoded.probability_of(spoken))))
         return Answer(tuple(sorted(detections, key=lambda d: (d.start_s, d.label))), decoded.text)
 
     def decode(self, waveform: NDArray[np.float32]) -> Decoded:
@@ -147,11 +152,6 @@ class Moonshine:
             byte += len(character.encode()) if character != "\N{REPLACEMENT CHARACTER}" else 1
         stripped = text.lstrip()
         return Decoded(stripped, tuple(owner_of_character[len(text) - len(stripped) :]), tuple(probabilities))
-
-    def _confidence(self, words: list[Word], decoded: Decoded) -> float:
-        tokens = {decoded.token_of_character[at] for word in words for at in range(word.start, word.end)}
-        probability = math.prod(decoded.probabilities[token] for token in tokens)
-        return self.calibrated(probability)
 
     def calibrated(self, probability: float) -> float:
         """Return how often a phrase that the decoder gave `probability` is right (Platt 1999)."""

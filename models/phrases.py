@@ -28,10 +28,18 @@ def words_of(text: str) -> list[Word]:
 
 
 def find_phrase(phrase: str, words: list[Word]) -> Iterator[tuple[int, int]]:
-    """Yield each place of `phrase` in `words`, as (first word, one past the last word)."""
+    """Yield each place of `phrase` in `words`, as (first word, one past the last word).
+
+    Joints do not count: "voicemail" is found in "voice-mail" and "voice mail", and the other way round. But a phrase
+    begins and ends where words do, and letters that are spelled out make no word.
+    """
     wanted = [word.text for word in words_of(phrase)]
+    length = sum(map(len, wanted))
     if not wanted:
         return
-    for start in range(len(words) - len(wanted) + 1):
-        if all(words[start + offset].text == text for offset, text in enumerate(wanted)):
-            yield start, start + len(wanted)
+    for first in range(len(words)):
+        said: list[str] = []
+        while first + len(said) < len(words) and sum(map(len, said)) < length:
+            said.append(words[first + len(said)].text)
+        if said == wanted or ("".join(said) == "".join(wanted) and min(map(len, said)) > 1):
+            yield first, first + len(said)

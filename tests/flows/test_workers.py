@@ -1,0 +1,97 @@
+"""Shards on real processes, some of which die."""
+
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.shards import SHARD_AUDIO_S, SHARD_FILES, Job, Scored, Shard, cut
+from flows.workers import Submit, run_shards
+
+KILLER_S = 13.0  # a recording of this length ends its process
+
+
+def job(duration_s: float = 1.0, tries: int = 0) -> Job:
+    file_id = uuid.uuid4()
+    return Job(file_id, file_id.hex * 2, duration_s, {"words": tries})
+
+
+def score(shard: Shard) -> Scored:
+    if any(job.duration_s == KILLER_S for job in shard.jobs):
+        os._exit(9)
+    if any(job.duration_s < 0 for job in shard.jobs):
+        raise ValueError("a model is not there")
+    time.sleep(0.02)
+    return Scored((), len(shard.jobs), 0, 0, 0, shard.audio_s)
+
+
+@contextmanager
+def pool() -> Iterator[Submit]:
+    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as executor:
+        yield partial(executor.submit, score)
+
+
+def run(shards: list[Shard], suspects: list[Shard] = (), budget_s: float = 60):
+    seen: list[Scored] = []
+    outcome = run_shards(shards, suspects, pool=pool, workers=2, budget_s=budget_s, on_scored=seen.append)
+    assert seen == outcome.scored
+    return outcome
+
+
+def test_a_recording_that_kills_its_process_is_found_and_the_others_are_scored() -> None:
+    jobs = [job() for _ in range(6)] + [job(KILLER_S)] + [job() for _ in range(6)]
+    shards = [Shard(number, tuple(jobs[at : at + 3])) for number, at in enumerate(range(0, len(jobs), 3))]
+    outcome = run(shards)
+    assert [shard.jobs for shard in outcome.killers] == [(jobs[6],)]
+    assert sum(scored.recordings for scored in outcome.scored) == 12
+    assert outcome.error is None
+
+
+def test_a_spent_budget_starts_no_further_shard_but_always_one() -> None:
+    shards = [Shard(number, (job(),)) for number in range(5)]
+    assert len(run(shards, budget_s=0).scored) == 1
+
+
+def test_an_error_that_is_no_recordings_fault_stops_the_rest_and_is_kept() -> None:
+    outcome = run([Shard(0, (job(-1.0),)), *[Shard(number, (job(),)) for number in range(1, 30)]])
+    assert isinstance(outcome.error, ValueError)
+    assert len(outcome.scored) < 29
+
+
+def test_nothing_to_do_makes_no_process() -> None:
+    def no_pool():
+        raise AssertionError("a pool was made")
+
+    assert run_shards([], [], pool=no_pool, workers=2, budget_s=1, on_scored=print).scored == []
+
+
+@given(durations=st.lists(st.floats(0.1, 4000), max_size=200), failed=st.sets(st.integers(0, 199)))
+def test_cutting_keeps_every_job_once_in_order_and_bounds_each_shard(durations: list[float], failed: set[int]) -> None:
+    jobs = [job(duration_s, int(number in failed)) for number, duration_s in enumerate(durations)]
+    shards, suspects = cut(jobs)
+    assert [j for shard in shards for j in shard.jobs] == [j for j in jobs if not j.tries["words"]]
+    assert [shard.jobs for shard in suspects] == [(j,) for j in jobs if j.tries["words"]]
+    for shard in shards:
+        assert len(shard.jobs) <= SHARD_FILES
+        assert len(shard.jobs) == 1 or shard.audio_s <= SHARD_AUDIO_S + 1e-6
+
+
+def test_a_future_is_all_that_a_pool_needs_to_give() -> None:
+    @contextmanager
+    def direct() -> Iterator[Submit]:
+        def submit(shard: Shard) -> Future:
+            future: Future = Future()
+            future.set_result(score(shard))
+            return future
+
+        yield submit
+
+    outcome = run_shards([Shard(0, (job(),))], [], pool=direct, workers=1, budget_s=1, on_scored=lambda _: None)
+    assert len(outcome.scored) == 1

@@ -1,0 +1,118 @@
+"""Starts the whole service as a user does, on ports and folders of its own, and talks to it over HTTP."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+
+PROJECT = Path(__file__).parents[2]
+T = TypeVar("T")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def environment(folder: Path, **settings: str) -> dict[str, str]:
+    """The variables of a user who has set nothing but these."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "AUDIOPHILE"))}
+    return kept | {
+        "HOME": str(folder),
+        "AUDIOPHILE_DATA": str(folder / "data"),
+        "API_PORT": str(free_port()),
+        "PREFECT_PORT": str(free_port()),
+        **settings,
+    }
+
+
+class Service:
+    """The processes of `make up`, after the installation."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.environment = environment(folder, **settings)
+        self.data = folder / "data"
+        self.log = folder / "up.log"
+        self.api = httpx.Client(base_url=f"http://127.0.0.1:{self.environment['API_PORT']}", timeout=30)
+        self.prefect = httpx.Client(base_url=f"http://127.0.0.1:{self.environment['PREFECT_PORT']}/api", timeout=30)
+        self.process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "flows.up"],
+                cwd=PROJECT,
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.wait("the API", 120, lambda: self.api.get("/api/files").is_success)
+
+    def stop(self) -> list[psutil.Process]:
+        """Press Ctrl-C; return the processes that are left."""
+        processes = self.processes()
+        os.killpg(self.process.pid, signal.SIGINT)
+        self.process.wait(40)
+        self.process = None
+        _, alive = psutil.wait_procs(processes, timeout=5)
+        return alive
+
+    def processes(self) -> list[psutil.Process]:
+        top = psutil.Process(self.process.pid)
+        return [top, *top.children(recursive=True)]
+
+    def wait(self, what: str, seconds: float, probe: Callable[[], T]) -> T:
+        give_up_at = time.monotonic() + seconds
+        while time.monotonic() < give_up_at:
+            if self.process.poll() is not None:
+                raise AssertionError(f"ended while waiting for {what}:\n{self.tail()}")
+            with contextlib.suppress(httpx.TransportError):
+                if found := probe():
+                    return found
+            time.sleep(0.5)
+        raise AssertionError(f"no {what} after {seconds} s:\n{self.tail()}")
+
+    def tail(self) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
+
+    def file(self, file_id: str, **query: Any) -> dict[str, Any]:
+        return self.api.get(f"/api/files/{file_id}", params=query).raise_for_status().json()
+
+    def files(self, **query: Any) -> list[dict[str, Any]]:
+        return self.api.get("/api/files", params=query).raise_for_status().json()
+
+    def runs(self, flow: str, *states: str) -> list[dict[str, Any]]:
+        body = {
+            "flows": {"name": {"any_": [flow]}},
+            "flow_runs": {"state": {"type": {"any_": list(states)}}},
+            "sort": "START_TIME_DESC",
+        }
+        return self.prefect.post("/flow_runs/filter", json=body).raise_for_status().json()
+
+    def artifacts(self, run_id: str) -> list[dict[str, Any]]:
+        body = {"artifacts": {"flow_run_id": {"any_": [run_id]}}}
+        return self.prefect.post("/artifacts/filter", json=body).raise_for_status().json()
+
+
+@contextlib.contextmanager
+def running(folder: Path, **settings: str) -> Iterator[Service]:
+    service = Service(folder, **settings)
+    try:
+        service.start()
+        yield service
+    finally:
+        if service.process is not None:
+            service.stop()
+        service.api.close()
+        service.prefect.close()

@@ -1,0 +1,180 @@
+"""The whole service as real processes: what the README promises a newcomer, and the phrase model through all of it."""
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import asterisk
+from tests.system.service import Service, running
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory):
+    """One service for all tests of this file: the prompts lie in the watched folder before it starts."""
+    folder = tmp_path_factory.mktemp("service")
+    asterisk.require()
+    shutil.copytree(asterisk.SOUNDS, folder / "data" / "incoming")
+    with running(folder, PHRASES=",".join(asterisk.PHRASES), REFRESH_BUDGET_S="60", API_HOST="127.0.0.1") as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def predicted(service: Service) -> dict[str, dict]:
+    """Every recording, once the schedule has predicted them all; by path below the watched folder."""
+    total = len(list((service.data / "incoming").rglob("*.wav")))
+
+    def all_predicted() -> list[dict]:
+        files = service.files(min_confidence=0)
+        done = [file for file in files if file["reference"]]
+        return files if len(files) >= total and len(done) == len(files) else []
+
+    return {file["id"]: file for file in service.wait("predictions of all prompts", 420, all_predicted)}
+
+
+def ids_of_prompts() -> dict[str, str]:
+    """Id of each prompt: the first 128 bits of the SHA-256 of its bytes, as the design says."""
+    import hashlib
+    import uuid
+
+    return {
+        name: str(uuid.UUID(hashlib.sha256((asterisk.SOUNDS / f"{name}.wav").read_bytes()).hexdigest()[:32]))
+        for name in asterisk.prompts()
+    }
+
+
+def test_the_schedule_alone_predicts_what_lies_in_the_watched_folder(service: Service, predicted) -> None:
+    runs = [run for run in service.runs("infer", "COMPLETED") if run["auto_scheduled"]]
+    references = {run["state"]["message"].removeprefix("Reference ") for run in runs}
+    assert {file["reference"] for file in predicted.values()} <= references
+
+
+def test_phrases_reach_an_f1_of_097_on_the_prompts_through_the_api(predicted) -> None:
+    found = {
+        name: {confidence["utterance"] for confidence in predicted[file_id]["confidences"]}
+        for name, file_id in ids_of_prompts().items()
+    }
+    assert len(found) == 568
+    f1 = asterisk.micro_f1(found)
+    print(f"micro-F1 {f1:.4f}")
+    assert f1 >= 0.97
+
+
+def test_phrases_shown_by_default_are_nearly_always_right_and_mostly_there(service: Service, predicted) -> None:
+    shown = {file["id"]: {c["utterance"] for c in file["confidences"]} for file in service.files()}
+    right = wrong = missed = 0
+    prompts = asterisk.prompts()
+    for name, file_id in ids_of_prompts().items():
+        spoken = asterisk.words(prompts[name]) & set(asterisk.PHRASES)
+        right += len(shown[file_id] & spoken)
+        wrong += len(shown[file_id] - spoken)
+        missed += len(spoken - shown[file_id])
+    assert right / (right + wrong) >= 0.95
+    assert right / (right + missed) >= 0.7
+
+
+def test_every_scheduled_run_shows_a_table_and_those_that_work_a_progress_bar(service: Service, predicted) -> None:
+    seen = set()
+    for run in service.runs("infer", "COMPLETED"):
+        artifacts = {artifact["type"]: artifact for artifact in service.artifacts(run["id"])}
+        assert {"files", "utterances", "audio seconds", "seconds", "reference"} <= set(
+            artifacts["table"]["data"] if isinstance(artifacts["table"]["data"], dict) else _columns(artifacts["table"])
+        )
+        if run["state"]["message"].startswith("Reference "):
+            assert artifacts["progress"]["data"] == pytest.approx(100, abs=1) or len(seen) == 0
+            seen.add(run["id"])
+    assert seen
+
+
+def _columns(artifact: dict) -> set[str]:
+    import json
+
+    rows = json.loads(artifact["data"]) if isinstance(artifact["data"], str) else artifact["data"]
+    return set(rows[0])
+
+
+def test_an_upload_is_predicted_without_any_other_action(service: Service, predicted, tmp_path: Path) -> None:
+    recording = changed_copy(asterisk.SOUNDS / "vm-goodbye.wav", tmp_path / "my recording.wav")
+    with recording.open("rb") as file:
+        answer = service.api.post("/api/files/upload", files={"file": ("../my recording.wav", file, "audio/wav")})
+    assert answer.status_code == 201
+    body = answer.json()
+    assert body["status"] == "pending"
+    assert service.file(body["id"])["status"] in {"pending", "accepted"}
+    file = service.wait("predictions of the upload", 150, lambda: _with_reference(service, body["id"]))
+    assert file["file"] == "../my recording.wav"
+    with recording.open("rb") as again:
+        answer = service.api.post("/api/files/upload", files={"file": ("../my recording.wav", again)})
+    assert (answer.status_code, answer.json()["id"]) == (200, body["id"])
+
+
+def _with_reference(service: Service, file_id: str) -> dict | None:
+    file = service.file(file_id, min_confidence=0)
+    return file if file["reference"] else None
+
+
+def changed_copy(source: Path, target: Path) -> Path:
+    """The same sound in a file of other bytes: one more chunk, which decoders pass over, at the end."""
+    content = bytearray(source.read_bytes())
+    content += b"junk" + (8).to_bytes(4, "little") + os.urandom(8)
+    content[4:8] = (len(content) - 8).to_bytes(4, "little")
+    target.write_bytes(content)
+    return target
+
+
+def test_what_cannot_be_decoded_is_rejected_with_a_reason_and_stops_nothing(service: Service, predicted) -> None:
+    answer = service.api.post("/api/files/upload", files={"file": ("notes.txt", b"Not a recording at all.")})
+    file_id = answer.json()["id"]
+    file = service.wait("the rejection", 60, lambda: (f := service.file(file_id))["status"] == "rejected" and f)
+    assert "cannot be decoded" in file["reason"]
+    assert file["confidences"] == []
+
+
+def test_an_idle_cycle_costs_little_and_never_imports_torch(service: Service, predicted) -> None:
+    time.sleep(5)
+    flows = next(process for process in service.processes() if "flows.serve" in " ".join(process.cmdline()))
+    before, torch, started = cpu_of_children(flows), False, time.monotonic()
+    seen: set[int] = set()
+    while time.monotonic() - started < 120:
+        for child in flows.children(recursive=True):
+            try:
+                maps = Path(f"/proc/{child.pid}/maps").read_text()
+            except OSError:
+                continue
+            seen.add(child.pid)
+            torch = torch or "libtorch" in maps
+        time.sleep(0.2)
+    cost = cpu_of_children(flows) - before
+    print(f"idle cycle: {cost:.1f} CPU s in {len(seen)} processes")
+    assert len(seen) >= 2, "both flows ran"
+    assert not torch
+    assert cost < 8
+
+
+def cpu_of_children(process) -> float:
+    times = process.cpu_times()
+    return times.children_user + times.children_system
+
+
+def test_ctrl_c_ends_every_process_and_a_restart_loses_nothing(service: Service, predicted) -> None:
+    before = {file["id"]: file for file in service.files(min_confidence=0)}
+    assert service.stop() == []
+    service.start()
+    after = {file["id"]: file for file in service.files(min_confidence=0)}
+    assert after == before
+
+
+def test_a_service_that_is_killed_goes_on_after_a_restart(service: Service, predicted, tmp_path: Path) -> None:
+    recording = changed_copy(asterisk.SOUNDS / "conf-thereare.wav", tmp_path / "last.wav")
+    with recording.open("rb") as file:
+        file_id = service.api.post("/api/files/upload", files={"file": file}).json()["id"]
+    for process in service.processes():
+        os.kill(process.pid, signal.SIGKILL)
+    service.process.wait()
+    service.start()
+    service.wait("predictions of the upload", 180, lambda: _with_reference(service, file_id))
