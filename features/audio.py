@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -47,26 +48,19 @@ def probe(path: Path, *, max_duration_s: float, max_seconds: float = 600) -> Aud
     """
     give_up_at = time.monotonic() + max_seconds
     frames = 0
-    try:
-        with soundfile.SoundFile(path) as file:
-            _check_header(file)
-            limit = int(max_duration_s * file.samplerate)
-            block = np.empty((max(1, PROBE_FRAMES // file.channels), file.channels), np.float32)
-            while read := len(file.read(out=block)):
-                frames += read
-                if frames > limit:
-                    raise AudioError(
-                        f"lasts more than {max_duration_s / 3600:g} h, the limit: split it, or raise MAX_DURATION_H"
-                    )
-                if time.monotonic() > give_up_at:
-                    raise AudioError(
-                        f"takes more than {max_seconds:g} s to decode, the limit: convert it to WAV or FLAC"
-                    )
-            if not frames:
-                raise AudioError("has no samples")
-            return AudioInfo(frames / file.samplerate, file.samplerate, file.channels, f"{file.format}/{file.subtype}")
-    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
-        raise _cannot_decode(error, frames) from error
+    with _opened(path) as file:
+        limit = int(max_duration_s * file.samplerate)
+        for block in _blocks(file, max(1, PROBE_FRAMES // file.channels)):
+            frames += len(block)
+            if frames > limit:
+                raise AudioError(
+                    f"lasts more than {max_duration_s / 3600:g} h, the limit: split it, or raise MAX_DURATION_H"
+                )
+            if time.monotonic() > give_up_at:
+                raise AudioError(f"takes more than {max_seconds:g} s to decode, the limit: convert it to WAV or FLAC")
+        if not frames:
+            raise AudioError("has no samples: check how it was recorded")
+        return AudioInfo(frames / file.samplerate, file.samplerate, file.channels, f"{file.format}/{file.subtype}")
 
 
 def read_blocks(path: Path, *, sample_rate: int, block_s: float) -> Iterator[NDArray[np.float32]]:
@@ -83,20 +77,26 @@ def read_blocks(path: Path, *, sample_rate: int, block_s: float) -> Iterator[NDA
     Raises:
         AudioError: It cannot be decoded.
     """
-    frames = 0
-    try:
-        with soundfile.SoundFile(path) as file:
-            _check_header(file)
-            resampler = _Resampler(file.samplerate, sample_rate)
-            steps = max(1, round(block_s * file.samplerate / resampler.source_step))
-            step = max(resampler.context, steps * resampler.source_step)
-            for block in file.blocks(blocksize=step, dtype="float32", always_2d=True):
-                frames += len(block)
-                samples = np.nan_to_num(np.ascontiguousarray(block.T), nan=0.0, posinf=1.0, neginf=-1.0, copy=False)
-                yield from resampler.push(samples)
-            yield from resampler.finish()
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise _cannot_decode(error, frames) from error
+    with _opened(path) as file:
+        resampler = _Resampler(file.samplerate, sample_rate)
+        steps = max(1, round(block_s * file.samplerate / resampler.source_step))
+        step = max(resampler.context, steps * resampler.source_step)
+        for block in _blocks(file, step):
+            yield from resampler.push(_finite(np.ascontiguousarray(block.T)))
+        yield from resampler.finish()
+
+
+def rate_of_blocks(path: Path, sample_rate: int) -> float:
+    """Return how many samples of `read_blocks` last exactly a second: about `sample_rate`.
+
+    The ratio of odd rates is rounded (MAX_PHASES), by up to 0.1 %, so their blocks are played a little fast or slow.
+
+    Raises:
+        AudioError: It cannot be decoded.
+    """
+    with _opened(path) as file:
+        resampler = _Resampler(file.samplerate, sample_rate)
+        return float(file.samplerate * resampler.target_step / resampler.source_step)
 
 
 def distinct_channels(path: Path) -> tuple[int, ...]:
@@ -105,22 +105,22 @@ def distinct_channels(path: Path) -> tuple[int, ...]:
     Raises:
         AudioError: It cannot be decoded.
     """
-    try:
-        with soundfile.SoundFile(path) as file:
-            _check_header(file)
-            same_as: dict[int, set[int]] = {channel: set(range(channel)) for channel in range(file.channels)}
-            for block in file.blocks(blocksize=PROBE_FRAMES, dtype="float32", always_2d=True):
-                for channel, earlier in same_as.items():
-                    earlier -= {other for other in earlier if _differ(block[:, channel], block[:, other])}
-                if not any(same_as.values()):
-                    break
-            return tuple(channel for channel, earlier in same_as.items() if not earlier)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise _cannot_decode(error, 0) from error
+    with _opened(path) as file:
+        same_as: dict[int, set[int]] = {channel: set(range(channel)) for channel in range(file.channels)}
+        for block in _blocks(file, PROBE_FRAMES):
+            for channel, earlier in same_as.items():
+                earlier -= {other for other in earlier if _differ(block[:, channel], block[:, other])}
+            if not any(same_as.values()):
+                break
+        return tuple(channel for channel, earlier in same_as.items() if not earlier)
 
 
 def _differ(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
-    return bool(np.max(np.abs(np.nan_to_num(one) - np.nan_to_num(other)), initial=0) > SAME_CHANNEL)
+    return bool(np.max(np.abs(_finite(one) - _finite(other)), initial=0) > SAME_CHANNEL)
+
+
+def _finite(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0)
 
 
 class _Resampler:
@@ -132,7 +132,7 @@ class _Resampler:
 
     def __init__(self, source_rate: int, target_rate: int) -> None:
         ratio = Fraction(source_rate, target_rate).limit_denominator(MAX_PHASES)
-        self.source_step, self._target_step = ratio.numerator, ratio.denominator
+        self.source_step, self.target_step = ratio.numerator, ratio.denominator
         reach = math.ceil(FILTER_WIDTH * max(1.0, float(ratio)) / FILTER_ROLLOFF)
         self.context = math.ceil(reach / self.source_step) * self.source_step  # source samples on each side
         self._before: NDArray[np.float32] | None = None
@@ -149,7 +149,7 @@ class _Resampler:
             yield self._resample(self._waiting, self._waiting[:, :0])
 
     def _resample(self, block: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self.source_step == self._target_step:
+        if self.source_step == self.target_step:
             return block
         import torch  # noqa: PLC0415  seconds of import, which a recording at the right rate does not need
         from torchaudio.functional import resample  # noqa: PLC0415
@@ -157,11 +157,36 @@ class _Resampler:
         before = block[:, :0] if self._before is None else self._before
         joined = torch.from_numpy(np.concatenate([before, block, after], axis=1))
         result = resample(
-            joined, self.source_step, self._target_step, lowpass_filter_width=FILTER_WIDTH, rolloff=FILTER_ROLLOFF
+            joined, self.source_step, self.target_step, lowpass_filter_width=FILTER_WIDTH, rolloff=FILTER_ROLLOFF
         )
-        start = before.shape[1] // self.source_step * self._target_step
-        length = math.ceil(block.shape[1] * self._target_step / self.source_step)
+        start = before.shape[1] // self.source_step * self.target_step
+        length = math.ceil(block.shape[1] * self.target_step / self.source_step)
         return np.ascontiguousarray(result[:, start : start + length].numpy())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """Open a recording whose header is within the limits.
+
+    By descriptor: libsndfile then goes by the content alone, and never by the ending of a name.
+    """
+    try:
+        with path.open("rb") as content, soundfile.SoundFile(content.fileno(), closefd=False) as file:
+            _check_header(file)
+            yield file
+    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
+        raise _cannot_decode(error) from error
+
+
+def _blocks(file: soundfile.SoundFile, frames: int) -> Iterator[NDArray[np.float32]]:
+    """Yield the rest of a recording, `frames` at a time, whatever its header says of its length."""
+    decoded = 0
+    try:
+        while len(block := file.read(frames, dtype="float32", always_2d=True)):
+            decoded += len(block)
+            yield block
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise _cannot_decode(error, decoded) from error
 
 
 def _check_header(file: soundfile.SoundFile) -> None:
@@ -173,7 +198,7 @@ def _check_header(file: soundfile.SoundFile) -> None:
         )
 
 
-def _cannot_decode(error: Exception, frames: int) -> AudioError:
-    said = getattr(error, "error_string", None) or str(error)
+def _cannot_decode(error: Exception, frames: int = 0) -> AudioError:
+    said = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
     where = f" after {frames} samples" if frames else ""
     return AudioError(f"cannot be decoded{where}: {said.rstrip('. ')}. Convert it to WAV, FLAC, OGG or MP3")

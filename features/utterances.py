@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from features.audio import read_blocks
+from features.audio import rate_of_blocks, read_blocks
 
 SAMPLE_RATE: Final = 16_000  # Hz
 SECTION_S: Final = 120.0  # speech is looked for in sections of about this length, to bound memory
@@ -51,7 +51,8 @@ def find_utterances(path: Path, channels: tuple[int, ...], settings: UtteranceSe
     Raises:
         AudioError: The recording cannot be decoded.
     """
-    searches = {channel: _Search(channel, settings) for channel in channels}
+    rate = rate_of_blocks(path, SAMPLE_RATE)
+    searches = {channel: _Search(channel, settings, rate) for channel in channels}
     for block in read_blocks(path, sample_rate=SAMPLE_RATE, block_s=SECTION_S):
         for channel, search in searches.items():
             yield from search.push(block[channel])
@@ -65,8 +66,8 @@ class _Search:
     Speech that reaches the end of a section waits for the next one, so that no utterance is cut by a section's end.
     """
 
-    def __init__(self, channel: int, settings: UtteranceSettings) -> None:
-        self._channel, self._settings = channel, settings
+    def __init__(self, channel: int, settings: UtteranceSettings, rate: float) -> None:
+        self._channel, self._settings, self._rate = channel, settings, rate
         self._waiting = np.zeros(0, np.float32)
         self._start = 0  # of what waits, in samples from the start of the recording
         self._found = 0
@@ -95,8 +96,8 @@ class _Search:
         return Utterance(
             self._channel,
             number,
-            (self._start + start) / SAMPLE_RATE,
-            (self._start + end) / SAMPLE_RATE,
+            (self._start + start) / self._rate,
+            (self._start + end) / self._rate,
             self._waiting[start:end],
         )
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from features.utterances import UtteranceSettings
 from models.errors import GroupError
 
 GROUP_FILE: Final = Path(__file__).parent / "group.toml"
 
+_UTTERANCE_FIELDS: Final = frozenset(UtteranceSettings.__dataclass_fields__)
 _FIELDS: Final = {"name": str, "family": str, "task": str, "enabled": bool, "source": str}
 
 
@@ -55,10 +57,13 @@ def load_group(phrases: tuple[str, ...], path: Path = GROUP_FILE) -> Group:
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise GroupError(f"{path}: {error}") from error
-    utterances = raw.get("utterances", {})
-    models = tuple(_spec(entry, utterances, phrases, path) for entry in raw.get("model", []))
+    utterances = _utterances(raw.get("utterances", {}), path)
+    entries = raw.get("model", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise GroupError(f"{path}: `model` must be tables, each headed [[model]]")
+    models = tuple(_spec(entry, utterances, phrases, path) for entry in entries)
     names = [model.name for model in models]
     if len(set(names)) != len(names):
         raise GroupError(f"{path}: two models have the same name, of {', '.join(names)}: rename one")
@@ -70,7 +75,13 @@ def _spec(entry: Mapping[str, Any], utterances: Mapping[str, float], phrases: tu
     for field, kind in _FIELDS.items():
         if not isinstance(entry.get(field), kind):
             raise GroupError(f"{path}: model {name}: `{field}` must be a {kind.__name__}, not {entry.get(field)!r}")
+    for field in ("settings", "sha256"):
+        if not isinstance(entry.get(field, {}), dict):
+            raise GroupError(f"{path}: model {name}: `{field}` must be a table, headed [model.{field}]")
     settings = dict(entry.get("settings", {}))
+    for field, value in settings.items():
+        if not isinstance(value, str | bool | int | float | list | dict):
+            raise GroupError(f"{path}: model {name}: setting `{field}` must not be {value!r}: put it in quotes")
     if entry["task"] == "phrases":
         settings["phrases"] = list(phrases)
     sha256 = dict(entry.get("sha256", {}))
@@ -83,6 +94,18 @@ def _spec(entry: Mapping[str, Any], utterances: Mapping[str, float], phrases: tu
     )
 
 
+def _utterances(raw: object, path: Path) -> Mapping[str, float]:
+    known = ", ".join(sorted(_UTTERANCE_FIELDS))
+    if not isinstance(raw, dict):
+        raise GroupError(f"{path}: `utterances` must be a table, headed [utterances]")
+    for field, value in raw.items():
+        if field not in _UTTERANCE_FIELDS:
+            raise GroupError(f"{path}: utterances: no setting `{field}`; known are {known}")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise GroupError(f"{path}: utterances: `{field}` must be a number, not {value!r}")
+    return raw
+
+
 def version_of(
     family: str, sha256: Mapping[str, str], settings: Mapping[str, Any], utterances: Mapping[str, float]
 ) -> str:
@@ -90,5 +113,17 @@ def version_of(
     from models.registry import FAMILIES  # noqa: PLC0415  the registry needs ModelSpec
 
     revision = FAMILIES[family].revision if family in FAMILIES else 0
-    content = json.dumps([family, revision, sha256, settings, utterances], sort_keys=True, ensure_ascii=True)
+    parts = [family, revision, dict(sha256), _canonical(settings), _canonical(utterances)]
+    content = json.dumps(parts, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def _canonical(value: object) -> object:
+    """Return a setting in the one form that is hashed: 30 and 30.0 are the same."""
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    if isinstance(value, bool | str):
+        return value
+    return float(value) if isinstance(value, int | float) else str(value)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-_WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_LETTERS: Final = r"(?:[^\W_][\u0300-\u036f]*)+"  # with combining accents, if they are written apart
+_WORD: Final = re.compile(rf"{_LETTERS}(?:'{_LETTERS})*")
 
 
 @dataclass(frozen=True, slots=True)

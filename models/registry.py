@@ -21,9 +21,16 @@ class Family:
 
     loader: str  # "module:function", imported when a model is loaded
     revision: int
+    files: tuple[str, ...]  # what it loads: the group file must name the sha256 of each
 
 
-FAMILIES: Final = {"moonshine": Family("models.moonshine:load", revision=1)}
+FAMILIES: Final = {
+    "moonshine": Family(
+        "models.moonshine:load",
+        revision=1,
+        files=("encoder_model.ort", "decoder_model_merged.ort", "tokenizer.bin"),
+    )
+}
 
 
 def load_model(spec: "ModelSpec") -> Model:
@@ -43,9 +50,14 @@ def verified_folder(spec: "ModelSpec") -> Path:
     """Return the folder of a model's weights, after each file that it names hashed to what it says.
 
     Raises:
-        ModelUnavailableError: A file is missing or another one.
+        ModelUnavailableError: A file is missing, another one, or not named by the group file.
     """
     folder = _folder(spec)
+    unnamed = [name for name in FAMILIES[spec.family].files if name not in spec.sha256]
+    if unnamed:
+        raise ModelUnavailableError(
+            f"{spec.name}: the group file names no sha256 of {', '.join(unnamed)}: add it under [model.sha256]"
+        )
     for name, expected in spec.sha256.items():
         path = folder / name
         if not path.is_file():
@@ -64,7 +76,8 @@ def _folder(spec: "ModelSpec") -> Path:
     if scheme != "package":
         raise ModelUnavailableError(f"{spec.name}: source {spec.source!r} must start with `package:`")
     package, _, inside = rest.partition("/")
-    found = importlib.util.find_spec(package)  # finds it without running it
+    # Finds a package without running it; a dotted name would run the one above.
+    found = importlib.util.find_spec(package) if package.isidentifier() else None
     if found is None or not found.submodule_search_locations:
-        raise ModelUnavailableError(f"{spec.name}: package {package!r} is not installed: run `make up` again")
+        raise ModelUnavailableError(f"{spec.name}: top-level package {package!r} is not installed: run `make up` again")
     return Path(next(iter(found.submodule_search_locations))) / inside

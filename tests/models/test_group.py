@@ -1,0 +1,227 @@
+"""The group file: what changes a model's version, what does not, and how a wrong file is refused."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.utterances import UtteranceSettings
+from models.errors import GroupError
+from models.group import GROUP_FILE, ModelSpec, load_group, version_of
+
+Write = Callable[[Mapping[str, Any]], Path]
+Draft = dict[str, Any]
+
+ROOT = Path(__file__).parents[2]
+FIELDS = ("name", "family", "task", "enabled", "source")
+TABLES = ("utterances", "sha256", "settings")
+
+numbers = st.floats(allow_nan=False, allow_infinity=False).map(lambda number: number + 0.0)  # -0.0 == 0.0
+names = st.text(min_size=1, max_size=8)
+tables = st.dictionaries(names, numbers, max_size=4)
+
+
+def table_of(draft: Draft, name: str) -> Draft:
+    found: Draft = draft[name] if name == "utterances" else draft["model"][0][name]
+    return found
+
+
+def only(path: Path, phrases: tuple[str, ...] = ("yes",)) -> ModelSpec:
+    (model,) = load_group(phrases, path).models
+    return model
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(GroupError) as error:
+        load_group((), path)
+    return str(error.value)
+
+
+def test_the_projects_own_group_can_be_read() -> None:
+    group = load_group(("yes", "no"))
+    assert group.enabled
+    assert len({model.version for model in group.models}) == len(group.models)
+    assert all(len(model.version) == 12 and int(model.version, 16) >= 0 for model in group.models)
+    assert all(len(digest) == 64 for model in group.models for digest in model.sha256.values())
+
+
+def test_the_projects_own_utterance_settings_are_all_there_are() -> None:
+    utterances = load_group(()).utterances
+    assert utterances.keys() == asdict(UtteranceSettings(**utterances)).keys()
+
+
+def test_a_disabled_model_is_read_but_not_enabled(draft: Draft, write: Write) -> None:
+    other = draft["model"][0] | {"name": "another", "enabled": False}
+    group = load_group((), write(draft | {"model": [draft["model"][0], other]}))
+    assert [model.name for model in group.models] == [draft["model"][0]["name"], "another"]
+    assert [model.name for model in group.enabled] == [draft["model"][0]["name"]]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_setting_and_every_digest_changes_the_version(draft: Draft, write: Write, table: str) -> None:
+    versions = {only(write(draft)).version}
+    keys = list(table_of(draft, table))
+    for key in keys:
+        before = table_of(draft, table)[key]
+        table_of(draft, table)[key] = "0" * 64 if isinstance(before, str) else before + 0.125
+        versions.add(only(write(draft)).version)
+        table_of(draft, table)[key] = before
+    assert len(versions) == 1 + len(keys)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_setting_or_a_digest_more_or_less_changes_the_version(draft: Draft, write: Write, table: str) -> None:
+    versions = [only(write(draft)).version]
+    key, value = table_of(draft, table).popitem()
+    versions.append(only(write(draft)).version)
+    table_of(draft, table)[key] = value
+    assert only(write(draft)).version == versions[0] != versions[1]
+
+
+def test_a_phrase_more_or_another_one_changes_the_version_of_models_that_look_for_phrases(write: Write) -> None:
+    searched = [(), ("yes",), ("no",), ("yes", "no"), ("yes no",), ("yes, no",)]
+    versions = [[model.version for model in load_group(phrases).models] for phrases in searched]
+    assert len({tuple(version) for version in versions}) == len(searched)
+
+
+def test_phrases_do_not_touch_models_of_another_task(draft: Draft, write: Write) -> None:
+    draft["model"][0]["task"] = "labels"
+    path = write(draft)
+    assert only(path, ("yes",)) == only(path, ("no",))
+    assert "phrases" not in only(path).settings
+
+
+def test_the_family_changes_the_version(draft: Draft, write: Write) -> None:
+    before = only(write(draft)).version
+    draft["model"][0]["family"] = "whisper"
+    assert only(write(draft)).version != before
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("name", "my own name"), ("enabled", False), ("source", "package:elsewhere/weights")]
+)
+def test_name_switch_and_place_leave_the_version(draft: Draft, write: Write, field: str, value: str | bool) -> None:
+    before = only(write(draft)).version
+    draft["model"][0][field] = value
+    assert only(write(draft)).version == before
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_order_of_the_lines_leaves_the_version(draft: Draft, write: Write, table: str) -> None:
+    before = only(write(draft)).version
+    lines = list(table_of(draft, table).items())[::-1]
+    table_of(draft, table).clear()
+    table_of(draft, table).update(lines)
+    assert only(write(draft)).version == before
+
+
+def test_comments_and_a_model_beside_it_leave_the_version(draft: Draft, write: Write) -> None:
+    before, path = only(write(draft)).version, write(draft)
+    path.write_text("# a remark\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    assert only(path).version == before
+    draft["model"].append(draft["model"][0] | {"name": "another", "settings": {}})
+    assert load_group(("yes",), write(draft)).models[0].version == before
+
+
+def test_a_whole_number_is_the_same_setting_with_and_without_a_point(draft: Draft, write: Write) -> None:
+    versions = set()
+    for max_s in (30, 30.0):
+        draft["utterances"]["max_s"] = max_s
+        versions.add(only(write(draft)).version)
+    assert len(versions) == 1
+
+
+@given(one=st.tuples(names, tables, tables, tables), other=st.tuples(names, tables, tables, tables))
+def test_two_versions_are_equal_just_when_all_that_they_hash_is(one: Any, other: Any) -> None:
+    assert (version_of(*one) == version_of(*other)) == (one == other)
+
+
+@given(family=names, sha256=tables, settings=tables, utterances=tables)
+def test_one_changed_number_changes_the_version(family: str, sha256: Any, settings: Any, utterances: Any) -> None:
+    before = version_of(family, sha256, settings, utterances)
+    for table in (sha256, settings, utterances):
+        table["a new setting"] = 0.5
+        assert version_of(family, sha256, settings, utterances) != before
+        table.pop("a new setting")
+    assert version_of(family, sha256, settings, utterances) == before
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("value", [3, ["moonshine"], None])
+def test_a_field_that_is_missing_or_of_another_kind_is_refused_by_its_name(
+    draft: Draft, write: Write, field: str, value: object
+) -> None:
+    entry = draft["model"][0]
+    if value is None:
+        entry.pop(field)
+    else:
+        entry[field] = value
+    reason = refusal(write(draft))
+    assert f"`{field}`" in reason
+    assert repr(value) in reason
+    assert field == "name" or entry["name"] in reason
+
+
+def test_two_models_of_one_name_are_refused(draft: Draft, write: Write) -> None:
+    path = write(draft | {"model": draft["model"] * 2})
+    reason = refusal(path)
+    assert draft["model"][0]["name"] in reason
+    assert "rename one" in reason
+    assert str(path) in reason
+
+
+def test_a_group_file_that_is_not_there_is_refused_by_its_path(tmp_path: Path) -> None:
+    assert str(tmp_path / "gone.toml") in refusal(tmp_path / "gone.toml")
+
+
+@pytest.mark.parametrize(
+    "content", [b"[[model]\nname = 1", b"name = 'x", b"a = 1\na = 2", "# größer".encode("latin-1")], ids=str
+)
+def test_what_is_not_toml_is_refused_by_its_path(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "group.toml").write_bytes(content)
+    assert str(tmp_path / "group.toml") in refusal(tmp_path / "group.toml")
+
+
+@pytest.mark.parametrize("content", ["model = 3", "model = ['moonshine']", "[model]\nname = 'moonshine'"])
+def test_models_that_are_not_a_list_of_tables_are_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "group.toml").write_text(content, encoding="utf-8")
+    assert "model" in refusal(tmp_path / "group.toml").removeprefix(str(tmp_path))
+
+
+@pytest.mark.parametrize("table", ["settings", "sha256"])
+@pytest.mark.parametrize("value", [3, "94e9"])
+def test_settings_and_digests_that_are_not_tables_are_refused_by_model_and_field(
+    draft: Draft, write: Write, table: str, value: object
+) -> None:
+    draft["model"][0][table] = value
+    reason = refusal(write(draft))
+    assert draft["model"][0]["name"] in reason
+    assert f"`{table}`" in reason
+
+
+def test_a_setting_that_no_version_can_be_made_of_is_refused_by_model_and_field(draft: Draft, tmp_path: Path) -> None:
+    text = GROUP_FILE.read_text(encoding="utf-8")
+    (tmp_path / "group.toml").write_text(text.replace("peak = 0.9", "peak = 1979-05-27"), encoding="utf-8")
+    reason = refusal(tmp_path / "group.toml")
+    assert draft["model"][0]["name"] in reason
+    assert "peak" in reason
+
+
+@pytest.mark.parametrize("utterances", [3, {"threshold": "high"}, {"treshold": 0.5}])
+def test_utterance_settings_that_cannot_be_used_are_refused(draft: Draft, write: Write, utterances: object) -> None:
+    assert "utterances" in refusal(write(draft | {"utterances": utterances}))
+
+
+def test_reading_the_group_imports_neither_torch_nor_onnxruntime() -> None:
+    code = (
+        "import sys, models.group; models.group.load_group(('yes',)); "
+        "print(sorted({'torch', 'onnxruntime', 'moonshine_voice'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,184 @@
+"""The real Moonshine on real recordings: what is said is found, and an answer depends on the utterance alone."""
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from models.group import ModelSpec
+from models.moonshine import SAMPLE_RATE, Moonshine, read_tokens
+from models.phrases import words_of
+from models.protocol import Answer, Detection
+from models.registry import load_model
+
+Waveform = NDArray[np.float32]
+
+SPOKEN = {  # phrases of conftest that the texts of the prompts contain
+    "agent-pass": ["please", "your", "password", "pound key"],
+    "agent-alreadyon": ["please", "your", "agent number", "pound key"],
+    "all-circuits-busy-now": [],
+    "auth-thankyou": [],
+    "conf-invalidpin": ["this conference"],
+    "conf-locked": ["this conference"],
+    "conf-onlyperson": ["currently the only person", "this conference"],
+}
+
+
+@pytest.fixture(scope="module")
+def all_utterances(two_cities: list[Waveform], prompts: dict[str, Waveform]) -> list[Waveform]:
+    """Long and short, at two levels."""
+    return [*prompts.values(), *two_cities]
+
+
+@pytest.fixture(scope="module")
+def answers(moonshine: Moonshine, all_utterances: list[Waveform]) -> list[Answer]:
+    """What Moonshine says of each of them, asked in order."""
+    return [moonshine.predict(waveform) for waveform in all_utterances]
+
+
+def labels(detections: tuple[Detection, ...]) -> list[str]:
+    return [detection.label for detection in detections]
+
+
+def with_settings(spec: ModelSpec, **settings: float) -> Moonshine:
+    model = load_model(replace(spec, settings=dict(spec.settings) | settings))
+    assert isinstance(model, Moonshine)
+    return model
+
+
+@pytest.mark.parametrize("name", SPOKEN)
+def test_the_phrases_of_a_prompt_are_found_and_no_others(
+    moonshine: Moonshine, prompts: dict[str, Waveform], name: str
+) -> None:
+    assert sorted(labels(moonshine.predict(prompts[name]).detections)) == sorted(SPOKEN[name])
+
+
+def test_the_phrases_of_a_reading_are_found_as_often_as_they_are_said(answers: list[Answer]) -> None:
+    first, second = answers[-2:]
+    assert labels(first.detections) == [
+        "it was the best of times",
+        "worst of times",
+        "age of foolishness",
+        "epoch",
+        "epoch",
+    ]
+    assert labels(second.detections) == ["we were all going direct"] * 2
+    assert first.text is not None
+    assert first.text.startswith("It was the best of times, it was the worst of times.")
+
+
+def test_detections_lie_inside_the_utterance_in_order_of_time(
+    all_utterances: list[Waveform], answers: list[Answer]
+) -> None:
+    for waveform, answer in zip(all_utterances, answers, strict=True):
+        found = answer.detections
+        assert all(0 <= each.start_s < each.end_s <= len(waveform) / SAMPLE_RATE for each in found)
+        assert all(earlier.start_s <= later.start_s for earlier, later in pairwise(found))
+
+
+def test_a_phrase_is_placed_near_the_time_at_which_it_is_said(answers: list[Answer]) -> None:
+    best, worst = answers[-2].detections[:2]
+    assert best.start_s < 0.5
+    assert best.end_s < worst.start_s
+    assert worst.end_s < 5
+
+
+def test_confidences_are_between_0_and_1(answers: list[Answer]) -> None:
+    found = [each.confidence for answer in answers for each in answer.detections]
+    assert len(found) > 10
+    assert all(0 <= confidence <= 1 for confidence in found)
+    assert len(set(found)) > 5
+
+
+def test_an_answer_does_not_depend_on_what_was_asked_before(
+    spec: ModelSpec, all_utterances: list[Waveform], answers: list[Answer]
+) -> None:
+    fresh = load_model(spec)
+    assert [fresh.predict(waveform) for waveform in all_utterances[::-1]][::-1] == answers
+
+
+def test_the_decoders_probabilities_are_bit_identical_in_any_order(
+    moonshine: Moonshine, prompts: dict[str, Waveform]
+) -> None:
+    alone = {name: moonshine.decode(waveform) for name, waveform in prompts.items()}
+    mixed = {name: moonshine.decode(prompts[name]) for name in sorted(prompts, key=lambda name: name[::-1])}
+    assert alone == mixed
+
+
+def test_a_quiet_copy_of_an_utterance_says_the_same(
+    moonshine: Moonshine, all_utterances: list[Waveform], answers: list[Answer]
+) -> None:
+    for waveform, answer in zip(all_utterances, answers, strict=True):
+        assert moonshine.predict(waveform * np.float32(0.01)).text == answer.text  # -40 dB
+
+
+def test_the_waveform_is_left_as_it_was(moonshine: Moonshine, prompts: dict[str, Waveform]) -> None:
+    waveform = prompts["auth-thankyou"]
+    before = waveform.copy()
+    moonshine.predict(waveform)
+    np.testing.assert_array_equal(waveform, before)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 400, SAMPLE_RATE])
+@pytest.mark.parametrize("level", [0.0, 1e-6, 0.5])
+def test_an_utterance_without_speech_gets_an_answer_too(moonshine: Moonshine, samples: int, level: float) -> None:
+    waveform = (level * np.random.default_rng(0).uniform(-1, 1, samples)).astype(np.float32)
+    answer = moonshine.predict(waveform)
+    assert answer.text is not None
+    assert answer.detections == ()
+
+
+def test_a_text_never_has_more_tokens_than_its_length_allows(spec: ModelSpec, two_cities: list[Waveform]) -> None:
+    decoded = with_settings(spec, tokens_per_s=1, silence_s=0).decode(two_cities[0])
+    assert len(decoded.probabilities) == math.ceil(len(two_cities[0]) / SAMPLE_RATE)
+
+
+def test_every_character_of_a_text_comes_from_a_token_in_order(
+    moonshine: Moonshine, two_cities: list[Waveform], prompts: dict[str, Waveform]
+) -> None:
+    for waveform in [two_cities[0], *prompts.values()]:
+        decoded = moonshine.decode(waveform)
+        owners = decoded.token_of_character
+        assert len(owners) == len(decoded.text)
+        assert list(owners) == sorted(owners)
+        assert all(0 <= owner < len(decoded.probabilities) for owner in owners)
+        assert all(0 < probability <= 1 for probability in decoded.probabilities)
+        assert words_of(decoded.text)
+
+
+@given(one=st.floats(0, 1), other=st.floats(0, 1))
+def test_a_higher_probability_never_gives_a_lower_confidence(moonshine: Moonshine, one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    assert 0 <= moonshine.calibrated(low) <= moonshine.calibrated(high) <= 1
+
+
+def test_calibration_by_slope_1_and_offset_0_changes_nothing(spec: ModelSpec) -> None:
+    model = with_settings(spec, confidence_slope=1.0, confidence_offset=0.0)
+    for probability in (0, 0.01, 0.3, 0.5, 0.9, 1):
+        assert model.calibrated(probability) == pytest.approx(probability, abs=1e-4)
+
+
+def test_a_higher_offset_gives_a_higher_confidence_and_a_smaller_slope_one_nearer_to_the_middle(
+    spec: ModelSpec,
+) -> None:
+    assert with_settings(spec, confidence_slope=1.0, confidence_offset=1.0).calibrated(0.5) > 0.7
+    assert 0.5 < with_settings(spec, confidence_slope=0.5, confidence_offset=0.0).calibrated(0.9) < 0.8
+
+
+@given(st.lists(st.binary(max_size=255)))
+def test_tokens_read_back_as_they_were_written(tokens: list[bytes]) -> None:
+    assert read_tokens(b"".join(bytes([len(token)]) + token for token in tokens)) == tokens
+
+
+def test_the_real_tokens_are_all_there(weights: Path) -> None:
+    content = (weights / "tokenizer.bin").read_bytes()
+    tokens = read_tokens(content)
+    assert tokens[:3] == [b"<unk>", b"<s>", b"</s>"]
+    assert len(tokens) == 32_768
+    assert b"".join(bytes([len(token)]) + token for token in tokens) == content
