@@ -1,5 +1,6 @@
 """What every route needs, made once when the API starts."""
 
+import logging
 import threading
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -7,9 +8,12 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.trigger import IngestTrigger
+from storage.errors import StorageError
 from storage.index import Index
 from storage.lake import Lake
 from storage.settings import Settings
+
+log = logging.getLogger(__name__)
 
 POLL_S = 0.25
 
@@ -25,9 +29,16 @@ class Service:
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def follow(self) -> None:
-        """Keep the index caught up, until the API ends."""
+        """Keep the index caught up, until the API ends; an error of the store is logged once, and tried again."""
+        failure = ""
         while not self._stop.wait(POLL_S):
-            self.index.catch_up()
+            try:
+                self.index.catch_up()
+                failure = ""
+            except StorageError as error:
+                if str(error) != failure:
+                    failure = str(error)
+                    log.error("the index cannot be caught up: %s", failure)
 
     def stop(self) -> None:
         """End `follow`."""

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -12,6 +12,8 @@ from api.dependencies import Service, ServiceDep
 from api.problems import NotFoundProblem
 from storage.inbox import Receipt
 from storage.recordings import Prediction, Utterance, known_models, predictions, recordings, utterances
+
+KNOWN_SHOWN: Final = 5  # of the files, in the answer to an unknown one
 
 router = APIRouter(prefix="/api/files", tags=["files"])
 
@@ -110,8 +112,10 @@ def _by_file(rows: Iterable[Row]) -> dict[UUID, list[Row]]:
 
 
 def _unknown_file(service: Service, raw_id: str) -> NotFoundProblem:
-    count = service.index.query("SELECT count(*) AS files FROM files")[0]["files"]
-    newest = [str(recording.file_id) for recording in recordings(service.index)[:5]] if count else []
+    waiting = [receipt.file_id for receipt in service.lake.inbox.receipts()]
+    service.index.catch_up()
+    known = dict.fromkeys([*waiting, *(recording.file_id for recording in recordings(service.index))])
     return NotFoundProblem(
-        f"No file {raw_id!r}; {count} files are known, listed at {service.settings.public_url}/api/files", known=newest
+        f"No file {raw_id!r}; {len(known)} files are known, listed at {service.settings.public_url}/api/files",
+        known=list(known)[:KNOWN_SHOWN],
     )

@@ -43,7 +43,7 @@ class IngestTrigger:
                 self._wanted.clear()
                 try:
                     self._ask(client)
-                except httpx.HTTPError as error:
+                except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
                     log.warning(
                         "Prefect at %s did not start ingest (%s): the next scheduled run will", self._url, error
                     )

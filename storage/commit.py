@@ -24,6 +24,7 @@ from storage.store import Store
 log = logging.getLogger(__name__)
 
 MAX_TRIES: Final = 200
+PAUSES_S: Final = (0.05, 0.5)  # between tries at one place, when the store fails
 
 REPLANNED_BY: Final[Mapping[str, frozenset[str]]] = {
     "ingest": frozenset({"ingest"}),
@@ -106,20 +107,22 @@ def commit(store: Store, index: Index, *, op: str, key: UUID, plan: Plan, starte
 def publish(store: Store, entry: LogEntry) -> bool:
     """Put `entry` at its place in the log; False says that another entry has the place.
 
-    After any error the place is read back, because a store may have accepted what it then failed to acknowledge.
+    After any error the place is read back, because a store may have accepted what it then failed to acknowledge; where
+    it is empty, the entry is put again.
 
     Raises:
-        StoreError: The store failed, and the place is empty.
+        StoreError: The store failed at every try, and the place is empty.
     """
-    try:
-        if store.write_if_absent(entry_path(entry.seq), encode(entry)):
-            return True
-    except (OSError, StoreError) as error:
-        for pause_s in (0.05, 0.5):
-            there = read_entry(store, entry.seq)
-            if there is not None:
-                return there.attempt == entry.attempt
+    for pause_s in (*PAUSES_S, None):
+        try:
+            store.write_if_absent(entry_path(entry.seq), encode(entry))
+        except (OSError, StoreError) as error:
+            failure: Exception = error
+        else:
+            failure = StoreError("what was written is not there")
+        there = read_entry(store, entry.seq)
+        if there is not None:
+            return there.attempt == entry.attempt
+        if pause_s is not None:
             time.sleep(pause_s)
-        raise StoreError(f"log entry {entry.seq} could not be written: {error}") from error
-    there = read_entry(store, entry.seq)
-    return there is not None and there.attempt == entry.attempt
+    raise StoreError(f"log entry {entry.seq} could not be written: {failure}") from failure

@@ -5,6 +5,7 @@ A receipt is `inbox/<sha256>.<upload>.json`: several names may arrive for the sa
 
 import json
 import logging
+import re
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -75,13 +76,16 @@ class Inbox:
             return None
         try:
             raw = json.loads(content)
-            return Receipt(
+            receipt = Receipt(
                 path=path,
                 sha256=raw["sha256"],
-                size_bytes=raw["size_bytes"],
-                name=raw["name"],
+                size_bytes=int(raw["size_bytes"]),
+                name=str(raw["name"]),
                 received_at=datetime.fromisoformat(raw["received_at"]),
             )
+            if not re.fullmatch("[0-9a-f]{64}", receipt.sha256) or receipt.received_at.tzinfo is None:
+                raise ValueError("its sha256 or its time is none")
         except (KeyError, TypeError, ValueError) as error:
             log.error("%s is damaged (%s): restore it, or remove it to give the upload up", path, error)
             return None
+        return receipt

@@ -123,10 +123,10 @@ def decode(content: bytes, seq: int) -> LogEntry:
                 "removed": tuple(raw["removed"]),
             }
         )
-    except (KeyError, TypeError, ValueError) as error:
+        if entry.seq != seq or entry.op not in OPS:
+            raise ValueError(f"it says seq={entry.seq}, op={entry.op!r}")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise LogError(f"log entry {seq} is damaged ({error}): restore log/ from a copy of the lake") from error
-    if entry.seq != seq or entry.op not in OPS:
-        raise LogError(f"log entry {seq} says seq={entry.seq}, op={entry.op!r}: restore log/ from a copy of the lake")
     return entry
 
 

@@ -68,8 +68,15 @@ def _may_hold(file: DataFile, file_ids: frozenset[UUID]) -> bool:
 
 
 def read_table(store: Store, file: DataFile) -> pa.Table:
-    """Read one Parquet file that the log names."""
+    """Read one Parquet file that the log names.
+
+    Raises:
+        StoreError: It is not there, or damaged.
+    """
     content = store.read(file.path)
     if content is None:
         raise StoreError(f"{file.path}: the log names it, and it is not there; restore it from a copy of the lake")
-    return pq.read_table(pa.BufferReader(content))
+    try:
+        return pq.read_table(pa.BufferReader(content))
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{file.path} is damaged ({error}): restore it from a copy of the lake") from error

@@ -17,7 +17,9 @@ Phrases = Annotated[tuple[str, ...], NoDecode]
 class Settings(BaseSettings):
     """What a user can set. The README's table is checked against these fields by a test."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, env_ignore_empty=True
+    )
 
     data: Path = Field(
         Path("data"),
@@ -93,7 +95,7 @@ class Settings(BaseSettings):
     prefect_api_url: str = Field(
         "",
         validation_alias="PREFECT_API_URL",
-        description="Prefect server to use. Default: the one that `make up` starts.",
+        description="Prefect server that the flows and the API use. `make up` sets it to the one that it starts.",
     )
     db_user: str = Field("", validation_alias="DB_USER", description="Reserved: Postgres for Prefect server.")
     db_password: SecretStr = Field(SecretStr(""), validation_alias="DB_PASSWORD", description="Reserved, likewise.")

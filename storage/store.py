@@ -83,6 +83,8 @@ class LocalStore:
                 return sorted(entry.name for entry in entries if not entry.name.startswith("."))
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise StoreError(f"{self.local_path(folder)}: cannot be read: {error.strerror}") from error
 
     def local_path(self, path: str) -> Path:
         """Return where `path` is on this disk."""
@@ -100,9 +102,10 @@ class LocalStore:
             staged = folder / f".{uuid.uuid4().hex}.tmp"
             file = staged.open("xb")
         try:
-            with file:
-                yield file, staged
+            yield file, staged
         finally:
+            with contextlib.suppress(OSError):  # what could not be written once cannot be flushed either
+                file.close()
             staged.unlink(missing_ok=True)
 
     @contextlib.contextmanager

@@ -1,0 +1,209 @@
+"""The API as a real server on a free port, over a lake on a temporary folder, and a scribe in place of the flows."""
+
+import contextlib
+import hashlib
+import json
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from api.app import create_app
+from storage.commit import Draft
+from storage.lake import Lake
+from storage.log import GroupModel
+from storage.settings import Settings
+from storage.tables import table_from_rows
+
+MODEL_VERSION = "v1"
+Found = list[tuple[str, float]]
+
+
+@dataclass
+class Scribe:
+    """Writes to a lake as a process of its own: what ingest and infer would."""
+
+    lake: Lake
+
+    def commit(self, op: str, rows: dict[str, list[dict[str, Any]]], **draft: Any) -> None:
+        tables = {name: table_from_rows(name, those) for name, those in rows.items()}
+        with self.lake.index() as index:
+            self.lake.commit(
+                index, op=op, key=uuid.uuid4(), plan=lambda: Draft(tables, **draft), started_at=datetime.now(UTC)
+            )
+
+    def group(self, *models: str) -> None:
+        self.commit("group", {}, group=tuple(GroupModel(name, MODEL_VERSION, "phrases", True, {}) for name in models))
+
+    def ingest(self, *, rejected: bool = False) -> None:
+        """Take every acknowledged upload into the log."""
+        receipts = self.lake.inbox.receipts()
+        facts = {"status": "rejected", "reason": "no audio in it"} if rejected else {"status": "accepted"}
+        files = [
+            {"file_id": blob[0], "sha256": blob[1], "size_bytes": blob[2], "ingested_at": datetime.now(UTC), **facts}
+            | ({} if rejected else {"duration_s": 1.2345, "sample_rate": 8000, "channels": 1, "format": "WAV/PCM_16"})
+            for blob in {(receipt.file_id, receipt.sha256, receipt.size_bytes) for receipt in receipts}
+        ]
+        sources = [
+            {"file_id": receipt.file_id, "kind": "upload", "uri": f"upload:{number}", "name": receipt.name}
+            | {"size_bytes": receipt.size_bytes, "mtime_ns": 0, "seen_at": receipt.received_at, "present": True}
+            for number, receipt in enumerate(receipts)
+        ]
+        self.commit("ingest", {"files": files, "sources": sources})
+        for receipt in receipts:
+            self.lake.inbox.remove(receipt)
+
+    def refresh(self, file_id: UUID, answers: dict[str, Found]) -> str:
+        """Publish a reference for one recording: label and confidence of each detection, by model."""
+        reference = uuid.uuid4()
+        coverage, utterances, predictions = [], [], []
+        for model, found in answers.items():
+            row = {"file_id": file_id, "model": model, "model_version": MODEL_VERSION}
+            coverage.append(row | {"state": "computed", "tries": 0, "first_reference": reference})
+            place = row | {"channel": 0, "utterance": 0}
+            text = " ".join(label for label, _ in found)
+            utterances.append(place | {"start_s": 0.25, "end_s": 1.0, "text": text})
+            predictions += [
+                place | {"label": label, "start_s": at / 4, "end_s": at / 4 + 0.125, "confidence": confidence}
+                for at, (label, confidence) in enumerate(found, 1)
+            ]
+        rows = {"coverage": coverage, "utterances": utterances, "predictions": predictions}
+        self.commit("refresh", rows, reference=reference)
+        return str(reference)
+
+
+@dataclass
+class Api:
+    """A running API, and the lake behind it."""
+
+    http: httpx.Client
+    scribe: Scribe
+    app: FastAPI
+
+    @property
+    def lake(self) -> Lake:
+        return self.scribe.lake
+
+    def upload(self, content: bytes = b"RIFF", name: str = "a.wav") -> httpx.Response:
+        return self.http.post("/api/files/upload", files={"file": (name, content)})
+
+    def ingested(self, content: bytes = b"RIFF", name: str = "a.wav") -> UUID:
+        """Upload a recording and have it ingested; return its id."""
+        self.upload(content, name)
+        self.scribe.ingest()
+        return UUID(hashlib.sha256(content).hexdigest()[:32])
+
+    def file(self, file_id: object, **parameters: Any) -> dict[str, Any]:
+        return dict(self.http.get(f"/api/files/{file_id}", params=parameters).raise_for_status().json())
+
+    def files(self, **parameters: Any) -> list[dict[str, Any]]:
+        return list(self.http.get("/api/files", params=parameters).raise_for_status().json())
+
+    def stored(self) -> list[str]:
+        """Paths of all files in the lake."""
+        root = self.lake.store.root
+        return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """An address at which nobody listens, as Prefect's is while it is away."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}/api"
+
+
+@pytest.fixture
+def serve(
+    tmp_path: Path, nowhere: str, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., contextlib.AbstractContextManager[Api]]:
+    """Serves the lake in tmp_path/data, with settings by their names in the environment."""
+    for field in Settings.model_fields.values():
+        monkeypatch.delenv(str(field.validation_alias), raising=False)
+
+    @contextlib.contextmanager
+    def start(**values: Any) -> Iterator[Api]:
+        values = {"AUDIOPHILE_DATA": tmp_path / "data", "PREFECT_API_URL": nowhere} | values
+        app = create_app(Settings(_env_file=None, **values))  # type: ignore[call-arg]
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none"))
+            thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+            thread.start()
+            while not server.started and thread.is_alive():
+                time.sleep(0.01)
+            address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            try:
+                with httpx.Client(base_url=address, timeout=30, trust_env=False) as http:
+                    yield Api(http, Scribe(Lake.open(tmp_path / "data")), app)
+            finally:
+                server.should_exit = True
+                thread.join()
+
+    return start
+
+
+@pytest.fixture
+def api(serve: Callable[..., contextlib.AbstractContextManager[Api]]) -> Iterator[Api]:
+    with serve() as running:
+        yield running
+
+
+@dataclass
+class FakePrefect:
+    """Answers the three requests that start a run, and notes them; before it is well, it answers nonsense."""
+
+    url: str
+    requests: list[str]
+    well: bool = True
+    waiting_runs: int = 0
+
+    def wait_for(self, count: int) -> list[str]:
+        """Return the requests, once there are `count` at least."""
+        for _ in range(1000):
+            if len(self.requests) >= count:
+                break
+            time.sleep(0.01)
+        return list(self.requests)
+
+
+@pytest.fixture
+def prefect() -> Iterator[FakePrefect]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer({"id": "ingest-id"})
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._answer(fake.waiting_runs if self.path.endswith("/count") else {"id": "run-id"})
+
+        def _answer(self, body: object) -> None:
+            content = json.dumps(body).encode() if fake.well else b"<html>Another service lives here</html>"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+            fake.requests.append(f"{self.command} {self.path}")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        fake = FakePrefect(f"http://127.0.0.1:{server.server_port}/api", [])
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield fake
+        server.shutdown()
+        thread.join()

@@ -1,0 +1,136 @@
+"""Lakes on temporary folders, and an author who commits to them what flows would."""
+
+import hashlib
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from storage.commit import Draft
+from storage.index import Index
+from storage.lake import Lake
+from storage.log import GroupModel, LogEntry
+from storage.store import LocalStore
+from storage.tables import TABLES, table_from_rows
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class Author:
+    """Commits rows; names and labels are all that a test has to think of."""
+
+    lake: Lake
+    index: Index
+    minutes: int = 0
+
+    def now(self) -> datetime:
+        """A clock that goes a minute a look, so that every order is certain."""
+        self.minutes += 1
+        return START + timedelta(minutes=self.minutes)
+
+    def file_row(self, name: str, *, status: str = "accepted") -> dict[str, Any]:
+        sha256 = hashlib.sha256(name.encode()).hexdigest()
+        return {
+            "file_id": UUID(sha256[:32]),
+            "sha256": sha256,
+            "size_bytes": 16_044,
+            "status": status,
+            "reason": None if status == "accepted" else "no audio in it",
+            "duration_s": 1.0,
+            "sample_rate": 8000,
+            "channels": 1,
+            "format": "WAV/PCM_16",
+            "ingested_at": self.now(),
+        }
+
+    def source_row(self, file_id: UUID, name: str, **changes: Any) -> dict[str, Any]:
+        row = {
+            "file_id": file_id,
+            "kind": "upload",
+            "uri": f"upload:{name}",
+            "name": name,
+            "size_bytes": 16_044,
+            "mtime_ns": 0,
+            "seen_at": self.now(),
+            "present": True,
+        }
+        return row | changes
+
+    def commit(self, op: str, *, key: UUID | None = None, **draft: Any) -> LogEntry | None:
+        """Commit rows by table, under a new key unless one is given."""
+        tables = {name: table_from_rows(name, draft.pop(name)) for name in TABLES if name in draft}
+        return self.lake.commit(
+            self.index, op=op, key=key or uuid.uuid4(), plan=lambda: Draft(tables, **draft), started_at=START
+        )
+
+    def ingest(self, *names: str, status: str = "accepted") -> list[UUID]:
+        """Take in one recording for each name, all in one entry; return their ids."""
+        rows = [self.file_row(name, status=status) for name in names]
+        sources = [self.source_row(row["file_id"], name) for row, name in zip(rows, names, strict=True)]
+        self.commit("ingest", files=rows, sources=sources)
+        return [row["file_id"] for row in rows]
+
+    def group(self, models: Mapping[str, str], *, disabled: tuple[str, ...] = ()) -> None:
+        """Record a model group: version by name."""
+        self.commit(
+            "group",
+            group=tuple(
+                GroupModel(name, version, "phrases", name not in disabled, {}) for name, version in models.items()
+            ),
+        )
+
+    def refresh(self, answers: Mapping[tuple[UUID, str], list[tuple[str, float]]], version: str = "v1") -> UUID:
+        """Publish a reference: label and confidence of each detection, by recording and model."""
+        reference = uuid.uuid4()
+        same = {"model_version": version, "channel": 0}
+        coverage, utterances, predictions = [], [], []
+        for (file_id, model), found in answers.items():
+            row = {"file_id": file_id, "model": model, **same}
+            coverage.append(self.coverage_row(file_id, model, version, predictions=len(found)))
+            text = " ".join(label for label, _ in found)
+            utterances.append({**row, "utterance": 0, "start_s": 0.0, "end_s": 1.0, "text": text})
+            predictions += [
+                {**row, "utterance": 0, "label": label, "start_s": at / 4, "end_s": at / 4 + 0.2, "confidence": sure}
+                for at, (label, sure) in enumerate(found)
+            ]
+        self.commit("refresh", reference=reference, coverage=coverage, utterances=utterances, predictions=predictions)
+        return reference
+
+    def coverage_row(self, file_id: UUID, model: str, version: str = "v1", **changes: Any) -> dict[str, Any]:
+        row = {
+            "file_id": file_id,
+            "model": model,
+            "model_version": version,
+            "state": "computed",
+            "tries": 0,
+            "first_reference": uuid.uuid4(),
+            "predictions": 0,
+        }
+        return row | changes
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "lake")
+
+
+@pytest.fixture(scope="session")
+def new_author(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Author]:
+    """Makes an author with an empty lake of its own; for Hypothesis, which needs one for each example."""
+
+    def make() -> Author:
+        lake = Lake.open(tmp_path_factory.mktemp("lake"))
+        return Author(lake, lake.index())
+
+    return make
+
+
+@pytest.fixture
+def author(new_author: Callable[[], Author]) -> Author:
+    return new_author()

@@ -1,0 +1,113 @@
+"""What is missing: what a recording's latest reference lacks of the enabled models, and nothing else."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+
+from storage.missing import MAX_TRIES, Missing, answers_kept, missing
+
+if TYPE_CHECKING:
+    from tests.storage.conftest import Author
+
+V1, V2 = [("words", "v1")], [("words", "v2")]
+
+
+def owed(author: "Author", enabled: list[tuple[str, str]]) -> list[Missing]:
+    return missing(author.index, enabled, author.now())
+
+
+def fail(author: "Author", file_id: UUID, tries: int, pause: timedelta = timedelta(0)) -> None:
+    """Publish a reference in which the model failed; its pause starts now."""
+    row = author.coverage_row(
+        file_id, "words", state="failed", reason="broken", tries=tries, next_try_at=author.now() + pause
+    )
+    author.commit("refresh", coverage=[row])
+
+
+def test_a_new_recording_lacks_every_enabled_model(author: "Author") -> None:
+    (file_id,) = author.ingest("a.wav")
+    rows = owed(author, [("words", "v1"), ("scene", "v7")])
+    assert [(row.file_id, row.model, row.model_version) for row in rows] == [
+        (file_id, "scene", "v7"),
+        (file_id, "words", "v1"),
+    ]
+    assert {(row.tries, row.kept_seq) for row in rows} == {(0, None)}
+    assert owed(author, []) == []
+
+
+def test_a_model_that_found_nothing_is_not_missing(author: "Author") -> None:
+    (file_id,) = author.ingest("a.wav")
+    author.refresh({(file_id, "words"): []})
+    assert owed(author, V1) == []
+
+
+def test_the_newest_recordings_are_served_first(author: "Author") -> None:
+    first, second = author.ingest("a.wav", "b.wav")
+    (third,) = author.ingest("c.wav")
+    assert [row.file_id for row in owed(author, V1)] == [third, second, first]
+
+
+def test_a_rejected_recording_lacks_nothing(author: "Author") -> None:
+    author.ingest("noise.txt", status="rejected")
+    assert owed(author, V1) == []
+
+
+def test_another_version_is_missing_again_and_a_version_that_returns_is_carried(author: "Author") -> None:
+    (file_id,) = author.ingest("a.wav")
+    author.refresh({(file_id, "words"): [("call", 0.9)]})
+    assert [(row.model_version, row.kept_seq) for row in owed(author, V2)] == [("v2", None)]
+    author.refresh({(file_id, "words"): []}, version="v2")
+    assert owed(author, V2) == []
+    assert [(row.model_version, row.kept_seq) for row in owed(author, V1)] == [("v1", 2)]
+
+
+def test_a_model_that_is_enabled_again_is_carried_from_the_newest_entry_that_holds_it(author: "Author") -> None:
+    (file_id,) = author.ingest("a.wav")
+    for _ in range(2):
+        author.refresh({(file_id, "words"): [], (file_id, "scene"): []})
+    author.refresh({(file_id, "words"): []})
+    assert [(row.model, row.kept_seq) for row in owed(author, [*V1, ("scene", "v1")])] == [("scene", 3)]
+
+
+@pytest.mark.parametrize("tries", range(1, MAX_TRIES))
+def test_a_failure_with_tries_left_is_missing_after_its_pause_and_not_before(author: "Author", tries: int) -> None:
+    (file_id,) = author.ingest("a.wav")
+    fail(author, file_id, tries, pause=timedelta(hours=1))
+    now = author.now()
+    assert missing(author.index, V1, now) == []
+    later = missing(author.index, V1, now + timedelta(hours=2))
+    assert [(row.file_id, row.tries, row.kept_seq) for row in later] == [(file_id, tries, None)]
+
+
+def test_a_failure_without_tries_left_is_never_missing(author: "Author") -> None:
+    (file_id,) = author.ingest("a.wav")
+    fail(author, file_id, MAX_TRIES)
+    assert missing(author.index, V1, author.now() + timedelta(days=10_000)) == []
+    assert [row.tries for row in owed(author, V2)] == [0]
+
+
+def test_a_failure_is_not_carried_in_place_of_an_answer(author: "Author") -> None:
+    (file_id,) = author.ingest("a.wav")
+    author.refresh({(file_id, "words"): []})
+    fail(author, file_id, 1)
+    assert [(row.tries, row.kept_seq) for row in owed(author, V1)] == [(1, 2)]
+    assert answers_kept(author.index, frozenset({file_id}), V1) == {(file_id, "words"): 2}
+
+
+def test_answers_are_kept_by_recording_and_model_in_their_newest_entry(author: "Author") -> None:
+    first, second, third = author.ingest("a.wav", "b.wav", "c.wav")
+    author.refresh({(first, "words"): [], (second, "words"): []})
+    author.refresh({(first, "words"): []})
+    author.refresh({(first, "words"): []}, version="v2")
+    fail(author, third, 1)
+    everything = frozenset({first, second, third})
+    assert answers_kept(author.index, everything, V1) == {
+        (first, "words"): 3,
+        (second, "words"): 2,
+        (third, "words"): 5,
+    }
+    assert answers_kept(author.index, everything, V2) == {(first, "words"): 4}
+    assert answers_kept(author.index, frozenset({second}), V2) == {}
+    assert answers_kept(author.index, frozenset(), V1) == {}

@@ -1,0 +1,162 @@
+"""Settings: defaults, bounds, and messages that name what to change."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from storage.errors import SettingsError
+from storage.settings import Settings, get_settings, read_settings, require_writable
+
+ALIASES = {str(field.validation_alias): name for name, field in Settings.model_fields.items()}
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting from outside, and no `.env` but a test's own."""
+    for alias in ALIASES:
+        monkeypatch.delenv(alias, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def made(**values: object) -> Settings:
+    return Settings(_env_file=None, **values)  # type: ignore[call-arg, arg-type]
+
+
+def test_every_setting_has_a_default_and_a_description() -> None:
+    settings = made()
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert not field.is_required(), name
+        assert getattr(settings, name) is not None or name == "file_path"
+
+
+def test_the_defaults_are_those_that_clients_know(tmp_path: Path) -> None:
+    settings = made()
+    assert settings.data == tmp_path / "data"
+    assert settings.watched_folder == tmp_path / "data" / "incoming"
+    assert settings.phrases == ("call", "is", "recorded")
+    assert settings.model_confidence_threshold == 0.9
+    assert settings.refresh_budget_s == 90
+    assert settings.public_url == "http://localhost:8000"
+    assert settings.prefect_url == "http://127.0.0.1:4200/api"
+    assert settings.workers >= 1
+
+
+def test_links_follow_the_port_until_a_base_url_is_set() -> None:
+    assert made(API_PORT=8100).public_url == "http://localhost:8100"
+    assert made(API_PORT=8100, BASE_URL="https://audio.example/calls/").public_url == "https://audio.example/calls"
+
+
+@pytest.mark.parametrize("url", ["audio.example", "ftp://audio.example", "https://", "https://a b", "https://a?b=c"])
+def test_a_base_url_that_no_link_can_start_with_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="BASE_URL"):
+        made(BASE_URL=url)
+
+
+def test_prefects_address_follows_its_port_until_one_is_set() -> None:
+    assert made(PREFECT_PORT=4300).prefect_url == "http://127.0.0.1:4300/api"
+    assert made(PREFECT_API_URL="http://prefect:4200/api").prefect_url == "http://prefect:4200/api"
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("call,is,recorded", ("call", "is", "recorded")),
+        (" message this number , call ", ("message this number", "call")),
+        ("call,,call, ,is", ("call", "is")),
+        ("", ()),
+    ],
+)
+def test_phrases_are_separated_by_commas(written: str, read: tuple[str, ...]) -> None:
+    assert made(PHRASES=written).phrases == read
+
+
+def test_demo_phrases_are_searched_only_while_the_demo_is_on() -> None:
+    values = {"PHRASES": "call,ever failed", "DEMO_PHRASES": "ever failed,best of times"}
+    assert made(**values, AUDIOPHILE_DEMO="1").searched_phrases == ("call", "ever failed", "best of times")
+    assert made(**values, AUDIOPHILE_DEMO="0").searched_phrases == ("call", "ever failed")
+
+
+@pytest.mark.parametrize(
+    ("alias", "value"),
+    [
+        ("MODEL_CONFIDENCE_THRESHOLD", "1.1"),
+        ("MODEL_CONFIDENCE_THRESHOLD", "-0.1"),
+        ("MODEL_CONFIDENCE_THRESHOLD", "nan"),
+        ("REFRESH_BUDGET_S", "0"),
+        ("AUDIOPHILE_WORKERS", "0"),
+        ("API_PORT", "0"),
+        ("API_PORT", "65536"),
+        ("PREFECT_PORT", "http"),
+        ("MAX_DURATION_H", "0"),
+        ("INGEST_SETTLE_S", "-1"),
+        ("AUDIOPHILE_DEMO", "perhaps"),
+    ],
+)
+def test_a_value_out_of_bounds_is_named_with_its_setting(
+    monkeypatch: pytest.MonkeyPatch, alias: str, value: str
+) -> None:
+    monkeypatch.setenv(alias, value)
+    with pytest.raises(SettingsError, match=rf"{alias}='{value}': .*\.env"):
+        read_settings()
+
+
+def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_PORT", "x")
+    monkeypatch.setenv("REFRESH_BUDGET_S", "y")
+    with pytest.raises(SettingsError, match=r"(?s)(?=.*API_PORT='x')(?=.*REFRESH_BUDGET_S='y')"):
+        read_settings()
+
+
+def test_the_environment_comes_before_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("API_PORT=8100\nPREFECT_PORT=4300\nSOMEBODY_ELSES=1\n")
+    monkeypatch.setenv("API_PORT", "8200")
+    settings = read_settings()
+    assert (settings.api_port, settings.prefect_port) == (8200, 4300)
+
+
+@pytest.mark.parametrize("alias", sorted(ALIASES.keys() - {"PHRASES", "DEMO_PHRASES"}))
+def test_a_setting_that_is_left_empty_has_its_default(monkeypatch: pytest.MonkeyPatch, alias: str) -> None:
+    """`NAME=` is how .env files and docker compose say that nothing is set; the current folder is not meant."""
+    default = getattr(made(), ALIASES[alias])
+    monkeypatch.setenv(alias, "")
+    assert getattr(read_settings(), ALIASES[alias]) == default
+
+
+def test_paths_become_absolute_so_that_no_process_depends_on_its_folder(tmp_path: Path) -> None:
+    settings = made(AUDIOPHILE_DATA="lake", FILE_PATH="~/calls")
+    assert settings.data == tmp_path / "lake"
+    assert settings.watched_folder == Path.home() / "calls"
+
+
+def test_secrets_are_not_printed() -> None:
+    settings = made(DB_PASSWORD="hunter2", AWS_SECRET_ACCESS_KEY="hunter3")
+    assert "hunter" not in repr(settings) + str(settings)
+    assert settings.db_password.get_secret_value() == "hunter2"
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        made().api_port = 1  # type: ignore[misc]
+
+
+def test_a_process_reads_its_settings_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    get_settings.cache_clear()
+    try:
+        first = get_settings()
+        monkeypatch.setenv("API_PORT", "8200")
+        assert get_settings() is first
+    finally:
+        get_settings.cache_clear()
+
+
+def test_a_folder_is_made_and_proven_writable_without_a_trace(tmp_path: Path) -> None:
+    require_writable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file where a folder should be")
+    with pytest.raises(SettingsError, match=r"AUDIOPHILE_DATA=.*taken.*cannot be written.*set AUDIOPHILE_DATA"):
+        require_writable(tmp_path / "taken" / "data")
