@@ -16,6 +16,7 @@ from prefect.states import Crashed
 
 from flows.deployments import read_deployments, runner_deployment
 from flows.errors import FlowError, StartError
+from flows.up import require_watched
 from storage.errors import SettingsError
 from storage.settings import Settings, get_settings
 
@@ -27,6 +28,7 @@ def main() -> None:
     """Serve until a signal ends it."""
     try:
         settings = get_settings()
+        require_watched(settings)
         wait_for_server(settings.prefect_url)
         crash_leftovers()
         deployments = [runner_deployment(deployment) for deployment in read_deployments()]

@@ -47,6 +47,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "PREFECT_HOME": str(home),
         "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),
         "PREFECT_API_URL": f"http://127.0.0.1:{settings.prefect_port}/api",
+        "PREFECT_UI_URL": f"http://localhost:{settings.prefect_port}/v2",
         "PREFECT_UI_API_URL": f"http://localhost:{settings.prefect_port}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
@@ -67,7 +68,7 @@ def require_watched(settings: Settings) -> None:
     if settings.file_path is None:
         settings.watched_folder.mkdir(parents=True, exist_ok=True)
     elif not settings.file_path.is_dir() or not os.access(settings.file_path, os.R_OK | os.X_OK):
-        raise StartError(f"FILE_PATH={settings.file_path}: is no folder that can be read. Make it, or correct FILE_PATH")
+        raise StartError(f"FILE_PATH={settings.file_path}: is no folder that can be read. Make it, or correct it")
 
 
 def require_free(name: str, host: str, port: int) -> None:

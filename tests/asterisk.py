@@ -6,7 +6,21 @@ from pathlib import Path
 
 SOUNDS = Path("/usr/share/asterisk/sounds/en_US_f_Allison")
 TEXTS = Path("/usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz")
-PHRASES = "call is recorded press your conference please message this number enter pound will".split()
+PHRASES = [
+    "call",
+    "is",
+    "recorded",
+    "press",
+    "your",
+    "conference",
+    "please",
+    "message",
+    "this",
+    "number",
+    "enter",
+    "pound",
+    "will",
+]
 
 
 def require() -> None:

@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from models.registry import load_model
 from tests import asterisk
 
 BUILD = Path("build")
-DIGITS = dict(zip("0123456789", "zero one two three four five six seven eight nine".split(), strict=True))
+NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+DIGITS = {str(number): word for number, word in enumerate(NUMBERS)}
 SPELLED = ("letters/", "phonetic/")  # their texts name letters, not words
 
 
@@ -81,7 +83,7 @@ def words_with_truth(heard: list[Heard], texts: dict[str, str]) -> tuple[np.ndar
         if prompt.name.startswith(SPELLED):
             continue
         said = [DIGITS.get(word.text, word.text) for word in words_of(texts[prompt.name])]
-        said_or_joined = set(said) | {one + other for one, other in zip(said, said[1:], strict=False)}
+        said_or_joined = set(said) | {one + other for one, other in pairwise(said)}
         for text, probability in prompt.words:
             logits.append(logit(probability))
             right.append(text in said_or_joined)
@@ -121,7 +123,9 @@ def main() -> None:
     BUILD.mkdir(exist_ok=True)
     (BUILD / "eval.json").write_text(json.dumps(figures, indent=1) + "\n")
     rows = "".join(f"| {name} | {value} |\n" for name, value in figures.items())
-    (BUILD / "eval.md").write_text(f"# The phrase model on the Asterisk prompts\n\n| figure | value |\n|---|---|\n{rows}")
+    (BUILD / "eval.md").write_text(
+        f"# The phrase model on the Asterisk prompts\n\n| figure | value |\n|---|---|\n{rows}"
+    )
     print((BUILD / "eval.md").read_text())
 
 

@@ -72,7 +72,7 @@ def test_a_refresh_finds_the_phrases_and_the_next_one_has_nothing_to_do(lake: La
     }
     assert infer(return_state=True).message == "Nothing is missing"
     with lake.index() as index:
-        assert {str(recording.reference) for recording in recordings(index)} == {first.message.removeprefix("Reference ")}
+        assert {f"Reference {recording.reference}" for recording in recordings(index)} == {first.message}
         assert len(index.query("SELECT * FROM entries WHERE op = 'refresh'")) == 1
         for prediction in predictions(index):
             assert 0 <= prediction.start_s < prediction.end_s

@@ -90,7 +90,9 @@ def test_what_cannot_be_read_is_rejected_with_a_reason_and_stops_nothing(lake: L
     assert all(recording.reason for recording in found.values() if recording.status == "rejected")
 
 
-def test_unfinished_and_hidden_files_and_links_are_passed_over(lake: Lake, incoming: Path, tone, tmp_path: Path) -> None:
+def test_unfinished_and_hidden_files_and_links_are_passed_over(
+    lake: Lake, incoming: Path, tone, tmp_path: Path
+) -> None:
     secret = tone(tmp_path / "secret.wav", 500)
     (incoming / "link.wav").symlink_to(secret)
     tone(incoming / ".hidden.wav", 300)

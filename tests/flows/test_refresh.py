@@ -119,7 +119,9 @@ class World:
                 shown[prediction.file_id].append(prediction.label)
             for recording in recordings(index):
                 have = self.latest[recording.file_id]
-                expected = [label for name, version in have.items() for label in labels(name, version, recording.file_id)]
+                expected = [
+                    label for name, version in have.items() for label in labels(name, version, recording.file_id)
+                ]
                 assert sorted(shown[recording.file_id]) == sorted(expected)
                 assert recording.reference == self.references.get(recording.file_id)
             rows = index.query("SELECT file_id, model, model_version FROM coverage JOIN latest USING (file_id, seq)")

@@ -1,0 +1,96 @@
+"""What a user can get wrong before the start gives one clear line, and no traceback."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.system.service import PROJECT, environment
+
+
+def start(folder: Path, **settings: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "flows.up"],
+        check=False,
+        cwd=PROJECT,
+        env=environment(folder, **settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def the_one_line(result: subprocess.CompletedProcess) -> str:
+    assert result.returncode == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("setting", ["API_PORT", "PREFECT_PORT"])
+def test_a_port_in_use_is_named_with_the_way_out(tmp_path: Path, setting: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        line = the_one_line(start(tmp_path, **{setting: str(port)}))
+    assert f"{setting}={port}" in line
+    assert f"{setting}={port + 1} make up" in line
+
+
+def test_a_data_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file where the folder should be")
+    assert f"AUDIOPHILE_DATA={tmp_path / 'data'}" in the_one_line(start(tmp_path))
+
+
+def test_a_setting_out_of_bounds_is_named_with_its_value(tmp_path: Path) -> None:
+    line = the_one_line(start(tmp_path, MODEL_CONFIDENCE_THRESHOLD="1.5"))
+    assert "MODEL_CONFIDENCE_THRESHOLD='1.5'" in line
+    assert "less than or equal to 1" in line
+
+
+def test_a_watched_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    assert f"FILE_PATH={tmp_path / 'nowhere'}" in the_one_line(start(tmp_path, FILE_PATH=str(tmp_path / "nowhere")))
+
+
+def test_a_wrong_python_is_named(tmp_path: Path) -> None:
+    fake = tmp_path / "python3"
+    fake.write_text("#!/bin/sh\necho Python 3.9.1\nexit 1\n")
+    fake.chmod(0o755)
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_bytes((PROJECT / name).read_bytes())
+    result = subprocess.run(
+        ["make", "up", f"PYTHON={fake}"], check=False, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode != 0
+    assert "needs Python 3.11 or 3.12" in result.stderr
+    assert "Python 3.9.1" in result.stderr
+
+
+def test_variables_of_another_prefect_do_not_reach_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import up
+
+    started: dict[str, str] = {}
+    monkeypatch.setenv("PREFECT_API_KEY", "of another server")
+    monkeypatch.setenv("PREFECT_API_URL", "https://prefect.example/api")
+    monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "DEBUG")
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["up"])
+    monkeypatch.setattr(up, "_become", lambda command: started.update(os.environ))
+    monkeypatch.chdir(PROJECT)
+    up.get_settings.cache_clear()
+    before = dict(os.environ)
+    try:
+        up.main()
+    finally:
+        up.get_settings.cache_clear()
+        os.environ.clear()
+        os.environ.update(before)
+    assert "PREFECT_API_KEY" not in started
+    assert started["PREFECT_API_URL"] == f"http://127.0.0.1:{started['PREFECT_PORT']}/api"
+    assert started["PREFECT_LOGGING_LEVEL"] == "DEBUG"
+    assert started["PREFECT_HOME"].startswith(str(tmp_path))
