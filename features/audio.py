@@ -19,6 +19,7 @@ MAX_CHANNELS: Final = 32
 MIN_SAMPLE_RATE: Final = 1_000  # Hz
 MAX_SAMPLE_RATE: Final = 768_000  # Hz
 PROBE_FRAMES: Final = 1 << 17
+MAX_BLOCK_SAMPLES: Final = 1 << 23  # of all channels: 32 MiB, whatever rate and channels a header claims
 FILTER_WIDTH: Final = 6  # zero crossings on each side: torchaudio's default low-pass filter
 FILTER_ROLLOFF: Final = 0.99  # of the lower Nyquist frequency: torchaudio's default
 MAX_PHASES: Final = 640  # 11,025 to 16,000 Hz needs 640; a rate like 44,101 Hz would need 16,000 and gigabytes
@@ -35,7 +36,7 @@ class AudioInfo:
     format: str  # container and codec, as libsndfile names them: "WAV/PCM_16"
 
 
-def probe(path: Path, *, max_duration_s: float, max_seconds: float = 600) -> AudioInfo:
+def probe(path: Path, *, max_duration_s: float, max_seconds: float = 120) -> AudioInfo:
     """Decode the whole recording and say what it is.
 
     Args:
@@ -45,6 +46,7 @@ def probe(path: Path, *, max_duration_s: float, max_seconds: float = 600) -> Aud
 
     Raises:
         AudioError: It cannot be decoded to its end, is empty, or is beyond a limit.
+        OSError: It cannot be read.
     """
     give_up_at = time.monotonic() + max_seconds
     frames = 0
@@ -54,7 +56,7 @@ def probe(path: Path, *, max_duration_s: float, max_seconds: float = 600) -> Aud
             frames += len(block)
             if frames > limit:
                 raise AudioError(
-                    f"lasts more than {max_duration_s / 3600:g} h, the limit: split it, or raise MAX_DURATION_H"
+                    f"lasts more than {max_duration_s / 3600:g} h: split it, or raise MAX_DURATION_H and send it again"
                 )
             if time.monotonic() > give_up_at:
                 raise AudioError(f"takes more than {max_seconds:g} s to decode, the limit: convert it to WAV or FLAC")
@@ -63,26 +65,31 @@ def probe(path: Path, *, max_duration_s: float, max_seconds: float = 600) -> Aud
         return AudioInfo(frames / file.samplerate, file.samplerate, file.channels, f"{file.format}/{file.subtype}")
 
 
-def read_blocks(path: Path, *, sample_rate: int, block_s: float) -> Iterator[NDArray[np.float32]]:
+def read_blocks(
+    path: Path, *, sample_rate: int, block_s: float, channels: tuple[int, ...] | None = None
+) -> Iterator[NDArray[np.float32]]:
     """Yield the recording at `sample_rate`, block by block; joined, they equal the whole resampled at once.
 
     Args:
         path: A recording.
+        channels: Which channels to read, from 0; all of them by default.
         sample_rate: Rate of the blocks, in Hz.
-        block_s: Length of a block, in seconds; the last one may be shorter.
+        block_s: Longest length of a block, in seconds; many channels or a high rate make blocks shorter.
 
     Yields:
         Samples, about in [-1, 1]; what is not a number reads 0. Shape (channel, time).
 
     Raises:
         AudioError: It cannot be decoded.
+        OSError: It cannot be read.
     """
     with _opened(path) as file:
         resampler = _Resampler(file.samplerate, sample_rate)
-        steps = max(1, round(block_s * file.samplerate / resampler.source_step))
-        step = max(resampler.context, steps * resampler.source_step)
-        for block in _blocks(file, step):
-            yield from resampler.push(_finite(np.ascontiguousarray(block.T)))
+        wanted = list(range(file.channels) if channels is None else channels)
+        frames = min(block_s * file.samplerate, MAX_BLOCK_SAMPLES / file.channels)
+        steps = max(1, int(frames / resampler.source_step))
+        for block in _blocks(file, max(resampler.context, steps * resampler.source_step)):
+            yield from resampler.push(_finite(np.ascontiguousarray(block.T[wanted])))
         yield from resampler.finish()
 
 
@@ -93,6 +100,7 @@ def rate_of_blocks(path: Path, sample_rate: int) -> float:
 
     Raises:
         AudioError: It cannot be decoded.
+        OSError: It cannot be read.
     """
     with _opened(path) as file:
         resampler = _Resampler(file.samplerate, sample_rate)
@@ -104,6 +112,7 @@ def distinct_channels(path: Path) -> tuple[int, ...]:
 
     Raises:
         AudioError: It cannot be decoded.
+        OSError: It cannot be read.
     """
     with _opened(path) as file:
         same_as: dict[int, set[int]] = {channel: set(range(channel)) for channel in range(file.channels)}
@@ -168,14 +177,17 @@ class _Resampler:
 def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     """Open a recording whose header is within the limits.
 
-    By descriptor: libsndfile then goes by the content alone, and never by the ending of a name.
+    By descriptor: libsndfile then goes by the content alone, and never by the ending of a name. An error of the disk
+    stays an OSError: it says nothing of the recording.
     """
-    try:
-        with path.open("rb") as content, soundfile.SoundFile(content.fileno(), closefd=False) as file:
+    with path.open("rb") as content:
+        try:
+            file = soundfile.SoundFile(content.fileno(), closefd=False)
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise _cannot_decode(error) from error
+        with file:
             _check_header(file)
             yield file
-    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
-        raise _cannot_decode(error) from error
 
 
 def _blocks(file: soundfile.SoundFile, frames: int) -> Iterator[NDArray[np.float32]]:
@@ -199,6 +211,6 @@ def _check_header(file: soundfile.SoundFile) -> None:
 
 
 def _cannot_decode(error: Exception, frames: int = 0) -> AudioError:
-    said = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    said = getattr(error, "error_string", None) or str(error)
     where = f" after {frames} samples" if frames else ""
     return AudioError(f"cannot be decoded{where}: {said.rstrip('. ')}. Convert it to WAV, FLAC, OGG or MP3")

@@ -52,11 +52,11 @@ def find_utterances(path: Path, channels: tuple[int, ...], settings: UtteranceSe
         AudioError: The recording cannot be decoded.
     """
     rate = rate_of_blocks(path, SAMPLE_RATE)
-    searches = {channel: _Search(channel, settings, rate) for channel in channels}
-    for block in read_blocks(path, sample_rate=SAMPLE_RATE, block_s=SECTION_S):
-        for channel, search in searches.items():
-            yield from search.push(block[channel])
-    for search in searches.values():
+    searches = [_Search(channel, settings, rate) for channel in channels]
+    for block in read_blocks(path, sample_rate=SAMPLE_RATE, block_s=SECTION_S, channels=channels):
+        for search, section in zip(searches, block, strict=True):
+            yield from search.push(section)
+    for search in searches:
         yield from search.finish()
 
 

@@ -1,5 +1,7 @@
 """Utterances: only speech is one, and where it is found does not depend on how the recording is read."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -183,3 +185,24 @@ def test_only_the_channels_that_are_asked_for_are_searched(save: Save, beckett: 
 
 def test_finding_twice_finds_the_same(conversation: Path) -> None:
     assert spans(conversation) == spans(conversation)
+
+
+def test_many_channels_at_a_high_rate_take_no_more_memory_than_others(tmp_path: Path) -> None:
+    """Resident memory of a whole process: torch's own, which tracemalloc does not see, counts as well."""
+    code = (
+        "import resource, sys; from pathlib import Path; import numpy, soundfile\n"
+        "from features.audio import distinct_channels\n"
+        "from features.utterances import UtteranceSettings, find_utterances\n"
+        "path = Path(sys.argv[1])\n"
+        "with soundfile.SoundFile(path, 'w', 384_000, 8, format='FLAC') as file:\n"
+        "    for _ in range(60): file.write(numpy.zeros((384_000, 8), numpy.int16))\n"
+        "list(find_utterances(path, (0,), UtteranceSettings()))\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print(before // 1024, distinct_channels(path))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "wide.flac")], check=True, capture_output=True, text=True
+    )
+    mebibytes, channels = done.stdout.split(maxsplit=1)
+    assert channels.strip() == "(0,)"
+    assert int(mebibytes) < 1200  # the samples alone are 703 MiB, and torch with its VAD 400
