@@ -1,6 +1,6 @@
 """POST /api/files/upload: bytes in, stored durably, acknowledged, and ingested right after."""
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, UploadFile
@@ -8,8 +8,15 @@ from fastapi import APIRouter, UploadFile
 from api.answers import JSON, Upload
 from api.dependencies import Service, ServiceDep
 from api.problems import NotConfiguredProblem, UnusableUploadProblem
+from storage.inbox import readable
 from storage.media import Blob
 from storage.recordings import recordings
+
+_MESSAGES: Final = {
+    "pending": "Known already, and about to be taken in.",
+    "accepted": "Known already.",
+    "rejected": "Known already, and rejected then: it is looked at once more.",
+}
 
 router = APIRouter(prefix="/api/files/upload", tags=["uploads"])
 
@@ -18,12 +25,12 @@ router = APIRouter(prefix="/api/files/upload", tags=["uploads"])
 @router.post("/", include_in_schema=False)
 def upload(service: ServiceDep, file: UploadFile) -> JSON:
     """Store a recording. 201: its bytes are safe, and predictions follow with the next refresh; 200: known already."""
-    name = file.filename or "unnamed"
+    name = readable(file.filename or "unnamed")
     if not file.size:
         raise UnusableUploadProblem(f"{name!r} is empty: send the bytes of a recording in the field `file`")
     blob = service.lake.media.add(file.file)
     known = status_of(service, blob.file_id, name)
-    if known is not None and known[1]:
+    if known is not None and known[1] and known[0] != "rejected":
         return _acknowledged(service, blob, name, known[0], new=False)
     service.lake.inbox.add(blob, name)
     service.trigger.pull()
@@ -67,7 +74,7 @@ def status_of(service: Service, file_id: UUID, name: str) -> tuple[str, bool] | 
 def _acknowledged(service: Service, blob: Blob, name: str, status: str, *, new: bool) -> JSON:
     return JSON(
         {
-            "message": "Stored. Predictions follow with the next refresh." if new else "Known already.",
+            "message": _MESSAGES[status] if not new else "Stored. Predictions follow with the next refresh.",
             "id": blob.file_id,
             "file": name,
             "status": status,

@@ -3,15 +3,12 @@
 What it decides needs neither torch nor a model; those are imported by the processes that score, if there is work.
 """
 
-import os
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -25,7 +22,7 @@ from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows.progress import Progress
 from flows.refresh import enabled_models, publish_refresh, record_group
-from flows.runs import commit_key, end_quietly
+from flows.runs import commit_key, end_quietly, end_with_parent
 from flows.shards import Scored, Shard, cut, failed, jobs_of, score_shard
 from flows.workers import Outcome, Submit, run_shards
 from models.group import ModelSpec, load_group
@@ -125,19 +122,6 @@ def processes(root: Path, specs: tuple[ModelSpec, ...], reference: UUID, workers
         yield lambda shard: runner.submit(
             score_task, {"shard": shard, "root": root, "specs": specs, "reference": reference}
         )
-
-
-def end_with_parent() -> None:
-    """End this process when the one that started it is gone: after a kill -9 nobody else would."""
-    end_quietly()
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_after, args=[parent.sentinel], daemon=True).start()
-
-
-def _end_after(sentinel: int) -> None:
-    connection.wait([sentinel])
-    os._exit(1)
 
 
 def report(entry: LogEntry | None, seconds: float) -> None:

@@ -1,11 +1,12 @@
 """The flow that takes recordings in: copies them into the media store, decodes them once, accepts or rejects them."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
+from uuid import UUID
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
@@ -13,8 +14,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from features.audio import probe
 from features.errors import AudioError
+from flows.decoder import Decoder
 from flows.progress import Progress
 from flows.runs import commit_key, end_quietly
 from flows.watch import Candidate, Folder, demo, look, unchanged
@@ -29,6 +30,7 @@ from storage.tables import table_from_rows
 
 BATCH_FILES: Final = 200  # a batch is published at once, so that a big folder shows up bit by bit
 BATCH_BYTES: Final = 1 << 30
+BATCH_S: Final = 20.0
 BUDGET_S: Final = 90.0  # no batch starts later; the next run goes on
 
 Waiting = Receipt | Candidate
@@ -52,33 +54,39 @@ def ingest() -> State[Any]:
     end_quietly()
     started, settings = time.monotonic(), get_settings()
     lake = Lake.open(settings.data)
-    with lake.index(PLANNING_TABLES) as index:
-        counts = ingest_all(settings, lake, index)
+    with lake.index(PLANNING_TABLES) as index, Decoder(settings.max_duration_h * 3600) as decoder:
+        counts = ingest_all(settings, lake, index, decoder)
     row = {**counts, "seconds": round(time.monotonic() - started, 1)}
     create_table_artifact(key="ingest", description="What came in", table=[row])
     return Completed(message=", ".join(f"{count} {name}" for name, count in counts.items() if count) or "Nothing new")
 
 
-def ingest_all(settings: Settings, lake: Lake, index: Index) -> dict[str, int]:
-    """Ingest batch by batch until nothing waits or the budget is spent; return the counts."""
+def ingest_all(settings: Settings, lake: Lake, index: Index, decoder: Decoder) -> dict[str, int]:
+    """Ingest batch by batch until nothing waits or the budget is spent; return the counts.
+
+    Uploads that arrive meanwhile come before the rest of the folder, which may be large.
+    """
     started, logger = time.monotonic(), get_run_logger()
-    folder = whats_new(settings, index)
-    waiting: list[Waiting] = [*lake.inbox.receipts(), *folder.candidates]
-    gone = folder.gone
     counts = dict.fromkeys(("accepted", "rejected", "sources", "skipped"), 0)
-    number, seen = 0, set[Waiting]()
-    while (waiting or gone) and time.monotonic() - started < BUDGET_S:
-        logger.info("waiting: %d files; gone from the folder: %d", len(waiting), len(gone))
-        progress = Progress("ingest-progress", len(waiting), "files")
-        for batch in batches(waiting):
-            entry = ingest_batch(settings, lake, index, batch, gone, number)
-            number, gone = number + 1, []
-            counts = {name: count + int(entry.get(name, 0)) for name, count in counts.items()}
-            progress.add(len(batch))
-            if time.monotonic() - started >= BUDGET_S:
-                break
-        seen.update(waiting)  # what could not be read waits for the next run, and so does the folder
-        waiting = [receipt for receipt in lake.inbox.receipts() if receipt not in seen]
+    folder = whats_new(settings, index)
+    candidates, gone = folder.candidates, folder.gone
+    seen: set[Waiting] = set()
+    number = 0
+    progress: Progress | None = None
+    while time.monotonic() - started < BUDGET_S:
+        everything: list[Waiting] = [*lake.inbox.receipts(), *candidates]
+        waiting = [item for item in everything if item not in seen]
+        batch = next_batch(waiting)
+        if not batch and not gone:
+            break
+        if progress is None:
+            logger.info("waiting: %d files; gone from the folder: %d", len(waiting), len(gone))
+            progress = Progress("ingest-progress", len(waiting), "files")
+        taken, found = ingest_batch(lake, index, decoder, batch, gone, number)
+        counts = {name: count + int(found.get(name, 0)) for name, count in counts.items()}
+        progress.add(taken)
+        seen.update(batch[:taken])  # what could not be read waits for the next run
+        number, gone = number + 1, []
     return counts
 
 
@@ -92,49 +100,57 @@ def whats_new(settings: Settings, index: Index) -> Folder:
     return found
 
 
-def batches(waiting: list[Waiting]) -> Iterator[list[Waiting]]:
-    """Cut what waits into batches, newest first; one at least, for what is gone."""
+def next_batch(waiting: list[Waiting]) -> list[Waiting]:
+    """Return what to take in next: uploads and the demo before files of the folder, the newest of each first."""
     batch: list[Waiting] = []
     size_bytes = 0
-    for item in sorted(waiting, key=_age, reverse=True):
-        if batch and (len(batch) == BATCH_FILES or size_bytes + item.size_bytes > BATCH_BYTES):
-            yield batch
-            batch, size_bytes = [], 0
-        batch.append(item)
+    for item in sorted(waiting, key=_urgency, reverse=True):
         size_bytes += item.size_bytes
-    yield batch
+        if batch and (len(batch) == BATCH_FILES or size_bytes > BATCH_BYTES):
+            break
+        batch.append(item)
+    return batch
 
 
 @task(name="batch", task_run_name="batch {number}", cache_policy=NO_CACHE)
 def ingest_batch(
-    settings: Settings, lake: Lake, index: Index, batch: list[Waiting], gone: list[str], number: int
-) -> dict[str, float]:
-    """Store, decode and publish a batch; return its counts."""
-    logger = get_run_logger()
-    started_at = datetime.now(UTC)
+    lake: Lake, index: Index, decoder: Decoder, batch: list[Waiting], gone: list[str], number: int
+) -> tuple[int, dict[str, float]]:
+    """Store and decode what `batch` begins with, for BATCH_S at most, and publish it.
+
+    Returns:
+        How many of the batch were taken, and the counts of what came of them.
+    """
+    logger, started_at, started = get_run_logger(), datetime.now(UTC), time.monotonic()
     sources: list[Source] = []
+    facts: dict[str, dict[str, Any]] = {}
     receipts: list[Receipt] = []
+    taken = 0
     for item in batch:
+        if taken and time.monotonic() - started > BATCH_S:
+            break
+        taken += 1
         try:
             source = _stored(lake, item)
+            if source is None:
+                logger.warning("passed over: %s changed while it was read; the next run takes it", item.name)
+                continue
+            if source.blob.sha256 not in facts and _unaccepted(index, [source]):
+                facts[source.blob.sha256] = _facts(lake, decoder, source.blob)
         except OSError as error:
             logger.warning("passed over: %s cannot be read: %s", item.name, error.strerror or error)
-            continue
-        if source is None:
-            logger.warning("passed over: %s changed while it was read; the next run takes it", item.name)
             continue
         sources.append(source)
         if isinstance(item, Receipt):
             receipts.append(item)
-    facts = {source.blob.sha256: _facts(settings, lake, source.blob) for source in _new(index, sources)}
-    for source in sources:
-        reason = facts.get(source.blob.sha256, {}).get("reason")
-        if reason:
+        if reason := facts.get(source.blob.sha256, {}).get("reason"):
             logger.warning("rejected: %s %s", source.name, reason)
     entry = publish(lake, index, sources, facts, gone, number, started_at)
+    known = _known(index, sources)
     for receipt in receipts:
-        lake.inbox.remove(receipt)
-    return {**(entry.counts if entry else {}), "skipped": len(batch) - len(sources)}
+        if receipt.file_id in known:
+            lake.inbox.remove(receipt)
+    return taken, {**(entry.counts if entry else {}), "skipped": taken - len(sources)}
 
 
 def publish(
@@ -152,9 +168,9 @@ def publish(
         lake: Where to.
         index: Its planning tables.
         sources: What was seen.
-        facts: Row of the table files by hash, for recordings that were not known.
+        facts: Row of the table files by hash, for recordings that were not known, or rejected.
         gone: URIs of sources that vanished.
-        number: The batch's number in this run.
+        number: The batch's number in this run, which tells the keys of their commits apart.
         started_at: When the batch began.
     """
 
@@ -167,7 +183,12 @@ def publish(
         ]
         vanished = {uri: row for (uri, _), row in last.items() if uri in gone and row["present"]}
         rows += [{**row, "present": False, "seen_at": started_at} for row in vanished.values()]
-        files = [facts[source.blob.sha256] for source in _new(index, sources)]
+        known = _known(index, sources)
+        files = [
+            facts[sha256]
+            for sha256 in {source.blob.sha256 for source in _unaccepted(index, sources)}
+            if known.get(facts[sha256]["file_id"]) != (facts[sha256]["status"], facts[sha256].get("reason"))
+        ]
         if not rows and not files:
             return None
         accepted = sum(row["status"] == "accepted" for row in files)
@@ -198,8 +219,12 @@ def _stored(lake: Lake, item: Waiting) -> Source | None:
     return Source(blob, item.kind, item.uri, item.name, item.mtime_ns, datetime.now(UTC))
 
 
-def _facts(settings: Settings, lake: Lake, blob: Blob) -> dict[str, Any]:
-    """Decode a recording and return its row of the table files."""
+def _facts(lake: Lake, decoder: Decoder, blob: Blob) -> dict[str, Any]:
+    """Decode a recording and return its row of the table files.
+
+    Raises:
+        OSError: Its bytes cannot be read.
+    """
     row = {
         "file_id": blob.file_id,
         "sha256": blob.sha256,
@@ -207,7 +232,7 @@ def _facts(settings: Settings, lake: Lake, blob: Blob) -> dict[str, Any]:
         "ingested_at": datetime.now(UTC),
     }
     try:
-        info = probe(lake.media.path(blob.sha256), max_duration_s=settings.max_duration_h * 3600)
+        info = decoder.probe(lake.media.path(blob.sha256))
     except AudioError as error:
         return {**row, "status": "rejected", "reason": str(error)}
     return {
@@ -220,12 +245,17 @@ def _facts(settings: Settings, lake: Lake, blob: Blob) -> dict[str, Any]:
     }
 
 
-def _new(index: Index, sources: Iterable[Source]) -> list[Source]:
-    """Return one source for each recording that the index does not know."""
-    by_id = {source.blob.file_id: source for source in sources}
-    rows = index.query("SELECT file_id FROM files WHERE file_id IN (SELECT unnest(?))", [list(by_id)])
-    known = {row["file_id"] for row in rows}
-    return [source for file_id, source in by_id.items() if file_id not in known]
+def _known(index: Index, sources: Iterable[Source]) -> dict[UUID, tuple[str, str | None]]:
+    """Return status and reason of the recordings that the index knows."""
+    ids = [source.blob.file_id for source in sources]
+    rows = index.query("SELECT file_id, status, reason FROM files WHERE file_id IN (SELECT unnest(?))", [ids])
+    return {row["file_id"]: (row["status"], row["reason"]) for row in rows}
+
+
+def _unaccepted(index: Index, sources: list[Source]) -> list[Source]:
+    """Return the sources of new recordings, and of rejected ones: limits and decoders may have changed since."""
+    known = _known(index, sources)
+    return [source for source in sources if known.get(source.blob.file_id, ("", None))[0] != "accepted"]
 
 
 def _last_seen(index: Index, sources: list[Source], gone: list[str]) -> list[dict[str, Any]]:
@@ -257,5 +287,7 @@ def _source_row(source: Source) -> dict[str, Any]:
     }
 
 
-def _age(item: Waiting) -> int:
-    return item.mtime_ns if isinstance(item, Candidate) else int(item.received_at.timestamp() * 1e9)
+def _urgency(item: Waiting) -> tuple[bool, int]:
+    if isinstance(item, Receipt):
+        return True, int(item.received_at.timestamp() * 1e9)
+    return item.kind == "demo", item.mtime_ns

@@ -1,9 +1,11 @@
-"""What every run needs: the keys of its commits, and a quiet end of its process."""
+"""What every run needs: the keys of its commits, and an orderly end of its processes."""
 
 import atexit
 import os
 import sys
+import threading
 import uuid
+from multiprocessing import connection, parent_process
 from typing import Final
 from uuid import UUID
 
@@ -30,3 +32,16 @@ def end_quietly() -> None:
 def _drop_stderr() -> None:
     sys.stderr.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it is gone: after a kill -9 nobody else would."""
+    end_quietly()
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=[parent.sentinel], daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)

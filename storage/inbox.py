@@ -33,6 +33,11 @@ class Receipt:
         return file_id_of(self.sha256)
 
 
+def readable(name: str) -> str:
+    """Return `name` with what is no character replaced: a client's charset, or a disk, may give lone surrogates."""
+    return name.encode("utf-8", errors="surrogatepass").decode("utf-8", errors="replace")
+
+
 class Inbox:
     """The receipts of a lake."""
 
@@ -45,13 +50,13 @@ class Inbox:
             path=f"inbox/{blob.sha256}.{uuid.uuid4().hex}.json",
             sha256=blob.sha256,
             size_bytes=blob.size_bytes,
-            name=name,
+            name=readable(name),
             received_at=datetime.now(UTC),
         )
         body = {
             "sha256": receipt.sha256,
             "size_bytes": receipt.size_bytes,
-            "name": name,
+            "name": receipt.name,
             "received_at": receipt.received_at.isoformat(),
         }
         self._store.write(receipt.path, json.dumps(body).encode())
@@ -80,12 +85,12 @@ class Inbox:
                 path=path,
                 sha256=raw["sha256"],
                 size_bytes=int(raw["size_bytes"]),
-                name=str(raw["name"]),
+                name=readable(raw["name"]),
                 received_at=datetime.fromisoformat(raw["received_at"]),
             )
             if not re.fullmatch("[0-9a-f]{64}", receipt.sha256) or receipt.received_at.tzinfo is None:
                 raise ValueError("its sha256 or its time is none")
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             log.error("%s is damaged (%s): restore it, or remove it to give the upload up", path, error)
             return None
         return receipt

@@ -6,7 +6,6 @@ It is disposable, holds nothing that the store does not, and is never shared. It
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -97,11 +96,6 @@ class Index:
             self.query("SELECT 1 FROM entries WHERE seq > ? AND list_contains(?, op) LIMIT 1", [after, list(ops)])
         )
 
-    def last_commit_at(self) -> datetime | None:
-        """Return when the newest applied entry was committed."""
-        at: datetime | None = self.query("SELECT max(committed_at) AS at FROM entries")[0]["at"]
-        return at
-
     def close(self) -> None:
         """Give the memory back."""
         self._local = threading.local()
@@ -153,6 +147,8 @@ class Index:
             for name, table in tables.items():
                 if table.num_rows:
                     connection.register("arriving", table)
+                    if name == "files":  # what is said last of a recording counts: a rejected one may be accepted later
+                        connection.execute("DELETE FROM files WHERE file_id IN (SELECT file_id FROM arriving)")
                     connection.execute(f"INSERT INTO {name} SELECT ?, * FROM arriving", [entry.seq])  # noqa: S608
                     connection.unregister("arriving")
             connection.commit()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.ingest import ingest
+from flows.ingest import BATCH_BYTES, BATCH_FILES, ingest, next_batch
+from flows.watch import Candidate
 from storage.lake import Lake
 from storage.recordings import recordings
 from storage.settings import get_settings
@@ -137,6 +138,28 @@ def test_an_upload_is_ingested_and_its_receipt_goes(lake: Lake, tone, tmp_path: 
     assert lake.inbox.receipts() == []
 
 
+def test_a_rejected_recording_is_looked_at_again_when_it_is_sent_again(
+    lake: Lake, tone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send() -> None:
+        with tone(tmp_path / "long.wav", 300, seconds=5).open("rb") as file:
+            lake.inbox.add(lake.media.add(file), "long.wav")
+        ingest()
+
+    monkeypatch.setenv("MAX_DURATION_H", "0.001")
+    get_settings.cache_clear()
+    send()
+    assert "raise MAX_DURATION_H" in by_name(lake)["long.wav"].reason
+    send()
+    assert by_name(lake)["long.wav"].status == "rejected"
+    monkeypatch.delenv("MAX_DURATION_H")
+    get_settings.cache_clear()
+    send()
+    assert by_name(lake)["long.wav"].status == "accepted"
+    assert by_name(lake)["long.wav"].reason is None
+    assert lake.inbox.receipts() == []
+
+
 def test_a_receipt_whose_bytes_are_missing_is_kept_and_delays_nobody(lake: Lake, tone, tmp_path: Path) -> None:
     with tone(tmp_path / "up.wav", 600).open("rb") as file:
         blob = lake.media.add(file)
@@ -157,3 +180,15 @@ def test_the_demo_comes_into_an_empty_store_once(lake: Lake, monkeypatch: pytest
     assert "two_cities.wav" in found
     assert all(recording.demo for recording in found.values())
     assert ingest(return_state=True).message == "Nothing new"
+
+
+def test_uploads_come_before_a_large_folder_and_the_newest_first(lake: Lake, tone, tmp_path: Path) -> None:
+    with tone(tmp_path / "up.wav", 600).open("rb") as file:
+        blob = lake.media.add(file)
+    receipts = [lake.inbox.add(blob, "first"), lake.inbox.add(blob, "second")]
+    folder = [Candidate("folder", f"file:///{n}", str(n), tmp_path / str(n), 10, n) for n in range(2 * BATCH_FILES)]
+    batch = next_batch([*folder, *receipts])
+    assert len(batch) == BATCH_FILES
+    assert [item.name for item in batch[:3]] == ["second", "first", str(2 * BATCH_FILES - 1)]
+    big = [Candidate("folder", "file:///big", "big", tmp_path, 2 * BATCH_BYTES, 999_999)]
+    assert [item.name for item in next_batch([*folder, *big])] == ["big"]
