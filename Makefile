@@ -28,9 +28,11 @@ eval: .venv/installed-dev
 	@$(PYTHON) -c '$(SUITABLE)' 2>/dev/null || \
 	  { echo "audiophile: needs Python 3.11 or 3.12, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo missing). Set PYTHON: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@echo "audiophile: installing the pinned packages into .venv (several GB, a few minutes) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv >.venv.log 2>&1 || \
+	  { echo "audiophile: $(PYTHON) cannot make .venv: $$(tail -n 1 .venv.log). On Debian: apt-get install python3-venv" >&2; rm -rf .venv .venv.log; exit 1; }
+	@rm -f .venv.log
 	@if [ -n "$(TORCH_INDEX)" ]; then $(BIN)/pip install -q -c constraints.txt --index-url "$(TORCH_INDEX)" torch torchaudio; fi
-	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
 .venv/installed-dev: .venv/installed

@@ -1,6 +1,7 @@
 """Serves the deployments: registers them with Prefect's server and runs what is due. `python -m flows.serve`."""
 
 import asyncio
+import os
 import sys
 import time
 from typing import Final
@@ -28,6 +29,8 @@ def main() -> None:
     """Serve until a signal ends it."""
     try:
         settings = get_settings()
+        if "PREFECT_API_URL" not in os.environ:
+            raise StartError("PREFECT_API_URL is not set: use `make up`, or name the Prefect server to serve for")
         require_watched(settings)
         wait_for_server(settings.prefect_url)
         crash_leftovers()

@@ -11,18 +11,22 @@ from flows.errors import StartError
 from storage.errors import SettingsError
 from storage.settings import Settings, get_settings, require_writable
 
+LOCAL: Final = ("localhost", "127.0.0.1")  # no proxy of the user's is asked for these
 PROJECT: Final = Path(__file__).parent.parent
-KEPT: Final = ("PREFECT_PORT", "PREFECT_LOGGING_")
+KEPT: Final = ("PREFECT_PORT", "PREFECT_LOGGING_LEVEL")
 
 
 def main() -> None:
     """Run honcho with the Procfile, or only Prefect's server with the argument `prefect`."""
+    os.chdir(PROJECT)  # `.env` and a relative data folder are the project's, wherever this is called
     try:
         settings = get_settings()
         if sys.argv[1:] == ["prefect"]:
             _become(["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(settings.prefect_port)])
         require_writable(settings.data)
         require_watched(settings)
+        if settings.api_port == settings.prefect_port:
+            raise StartError(f"API_PORT and PREFECT_PORT are both {settings.api_port}: set one to another port")
         for name, host, port in (
             ("API_PORT", settings.api_host, settings.api_port),
             ("PREFECT_PORT", "127.0.0.1", settings.prefect_port),
@@ -30,18 +34,20 @@ def main() -> None:
             require_free(name, host, port)
     except (SettingsError, StartError) as error:
         sys.exit(f"audiophile: {error}")
-    for variable in [name for name in os.environ if name.startswith("PREFECT_") and not name.startswith(KEPT)]:
+    for variable in [name for name in os.environ if name.startswith("PREFECT_") and name not in KEPT]:
         del os.environ[variable]  # of another Prefect that this user has
     os.environ.update(environment(settings))
-    os.chdir(PROJECT)
     _become([sys.executable, "-m", "honcho", "--env", os.devnull, "--procfile", "Procfile", "start"])
 
 
 def environment(settings: Settings) -> dict[str, str]:
     """Return the variables that the processes run with: Prefect's own data lies in the data folder."""
     home = settings.data / "prefect"
+    no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), *LOCAL]))
     return {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
         "PYTHONUNBUFFERED": "1",
         "DO_NOT_TRACK": "1",
         "PREFECT_HOME": str(home),
@@ -63,8 +69,13 @@ def require_watched(settings: Settings) -> None:
     """Make the watched folder, if it is the default one, and make sure that it can be read.
 
     Raises:
-        StartError: FILE_PATH names a folder that is not there or cannot be read.
+        StartError: FILE_PATH names a folder that is not there, cannot be read, or holds what Audiophile itself writes.
     """
+    if settings.file_path is not None and settings.data.resolve().is_relative_to(settings.file_path.resolve()):
+        raise StartError(
+            f"FILE_PATH={settings.file_path}: holds the data folder {settings.data}, which would be taken in as "
+            "recordings. Watch another folder, or move AUDIOPHILE_DATA out of it"
+        )
     if settings.file_path is None:
         settings.watched_folder.mkdir(parents=True, exist_ok=True)
     elif not settings.file_path.is_dir() or not os.access(settings.file_path, os.R_OK | os.X_OK):

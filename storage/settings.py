@@ -4,12 +4,14 @@ import os
 import tempfile
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from storage.errors import SettingsError
+
+ENV_FILE: Final = "AUDIOPHILE_ENV_FILE"
 
 Phrases = Annotated[tuple[str, ...], NoDecode]
 
@@ -17,9 +19,7 @@ Phrases = Annotated[tuple[str, ...], NoDecode]
 class Settings(BaseSettings):
     """What a user can set. The README's table is checked against these fields by a test."""
 
-    model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, env_ignore_empty=True
-    )
+    model_config = SettingsConfigDict(env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True)
 
     data: Path = Field(
         Path("data"),
@@ -119,6 +119,14 @@ class Settings(BaseSettings):
             return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
         return value
 
+    @field_validator("phrases", "demo_phrases")
+    @classmethod
+    def _have_words(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for phrase in value:
+            if not any(character.isalnum() for character in phrase):
+                raise ValueError(f"the phrase {phrase!r} has no letter or digit and could never be found: remove it")
+        return value
+
     @field_validator("data", "file_path")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
@@ -146,13 +154,16 @@ class Settings(BaseSettings):
 
 
 def read_settings() -> Settings:
-    """Read the settings afresh.
+    """Read the settings afresh, from the environment and `.env` (or the file that AUDIOPHILE_ENV_FILE names).
 
     Raises:
-        SettingsError: A value is out of its bounds; the message has one line per value.
+        SettingsError: A value is out of its bounds, or the file cannot be read.
     """
+    file = os.environ.get(ENV_FILE, ".env")
     try:
-        return Settings()
+        return Settings(_env_file=file)
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(f"{file} cannot be read as UTF-8 text: {error}") from error
     except ValidationError as error:
         lines = [f"{'.'.join(str(part) for part in e['loc'])}={e['input']!r}: {e['msg']}" for e in error.errors()]
         raise SettingsError("; ".join(lines) + ". Set it in the environment or in .env.") from error

@@ -26,9 +26,6 @@ class Store(Protocol):
     def write_if_absent(self, path: str, content: bytes) -> bool:
         """Like `write`, but leave what is there: False says that something was."""
 
-    def exists(self, path: str) -> bool:
-        """Say whether there are bytes at `path`."""
-
     def remove(self, path: str) -> None:
         """Remove the bytes at `path`, if any."""
 
@@ -67,10 +64,6 @@ class LocalStore:
             except FileExistsError:
                 return False
         return True
-
-    def exists(self, path: str) -> bool:
-        """Say whether there are bytes at `path`."""
-        return self.local_path(path).exists()
 
     def remove(self, path: str) -> None:
         """Remove the bytes at `path`, if any."""

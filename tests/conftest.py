@@ -1,5 +1,6 @@
 """What every test run shares: one Prefect server, which takes seconds to start."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -7,11 +8,15 @@ from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.runs import end_quietly
+from storage.settings import ENV_FILE, Settings
 
 
 def pytest_configure() -> None:
-    """Keep DuckDB's report of what is alive at the interpreter's end from hiding the summary."""
-    end_quietly()
+    """Take the user's settings out of the way: no test may see his folders, nor depend on his phrases."""
+    for field in Settings.model_fields.values():
+        os.environ.pop(str(field.validation_alias), None)
+    os.environ[ENV_FILE] = os.devnull
+    end_quietly()  # DuckDB's report of what is alive at the interpreter's end would hide the summary
 
 
 @pytest.fixture(scope="session")

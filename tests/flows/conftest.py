@@ -28,9 +28,11 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
 
 
 @pytest.fixture
-def incoming(lake: Lake) -> Path:
+def incoming(lake: Lake, tmp_path: Path) -> Path:
     """The watched folder."""
-    return get_settings().watched_folder
+    folder = get_settings().watched_folder
+    assert folder.is_relative_to(tmp_path), "never a folder of the user's"
+    return folder
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import storage.commit
 publish = storage.commit.publish
 def killed(store, entry):
     if entry.op == "refresh":
-        assert all(store.exists(file.path) for file in entry.files) and entry.files
+        assert all(store.read(file.path) for file in entry.files) and entry.files
         os.kill(os.getpid(), signal.SIGKILL)
     return publish(store, entry)
 storage.commit.publish = killed

@@ -139,7 +139,7 @@ ACTIONS = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(actions=st.lists(ACTIONS, min_size=4, max_size=14))
 def test_a_files_detail_is_exactly_its_latest_reference(actions: list[tuple]) -> None:
     with tempfile.TemporaryDirectory() as folder:

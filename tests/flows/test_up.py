@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from flows import up
+from storage.settings import Settings
 from tests.system.service import PROJECT, environment
 
 
@@ -56,6 +58,43 @@ def test_a_watched_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert f"FILE_PATH={tmp_path / 'nowhere'}" in the_one_line(start(tmp_path, FILE_PATH=str(tmp_path / "nowhere")))
 
 
+def test_a_watched_folder_that_holds_the_data_folder_is_refused(tmp_path: Path) -> None:
+    line = the_one_line(start(tmp_path, FILE_PATH=str(tmp_path)))
+    assert f"FILE_PATH={tmp_path}: holds the data folder" in line
+
+
+def test_one_port_for_both_is_refused(tmp_path: Path) -> None:
+    line = the_one_line(start(tmp_path, API_PORT="8123", PREFECT_PORT="8123"))
+    assert "API_PORT and PREFECT_PORT are both 8123" in line
+
+
+def test_a_settings_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "env").write_bytes(b"PHRASES=caf\xe9\n")
+    assert f"{tmp_path / 'env'} cannot be read" in the_one_line(
+        start(tmp_path, AUDIOPHILE_ENV_FILE=str(tmp_path / "env"))
+    )
+
+
+def test_serving_without_a_server_to_serve_for_is_refused(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "flows.serve"],
+        check=False,
+        cwd=PROJECT,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "PREFECT_API_URL is not set" in the_one_line(result)
+
+
+def test_the_users_proxy_is_not_asked_for_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "intranet.example")
+    monkeypatch.delenv("no_proxy", raising=False)
+    variables = up.environment(Settings(_env_file=None))
+    assert variables["NO_PROXY"] == variables["no_proxy"] == "intranet.example,localhost,127.0.0.1"
+
+
 def test_a_wrong_python_is_named(tmp_path: Path) -> None:
     fake = tmp_path / "python3"
     fake.write_text("#!/bin/sh\necho Python 3.9.1\nexit 1\n")
@@ -71,12 +110,11 @@ def test_a_wrong_python_is_named(tmp_path: Path) -> None:
 
 
 def test_variables_of_another_prefect_do_not_reach_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows import up
-
     started: dict[str, str] = {}
     monkeypatch.setenv("PREFECT_API_KEY", "of another server")
     monkeypatch.setenv("PREFECT_API_URL", "https://prefect.example/api")
     monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "DEBUG")
+    monkeypatch.setenv("PREFECT_LOGGING_SETTINGS_PATH", "/nowhere")
     for name, value in environment(tmp_path).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "argv", ["up"])
@@ -93,4 +131,5 @@ def test_variables_of_another_prefect_do_not_reach_ours(tmp_path: Path, monkeypa
     assert "PREFECT_API_KEY" not in started
     assert started["PREFECT_API_URL"] == f"http://127.0.0.1:{started['PREFECT_PORT']}/api"
     assert started["PREFECT_LOGGING_LEVEL"] == "DEBUG"
+    assert "PREFECT_LOGGING_SETTINGS_PATH" not in started
     assert started["PREFECT_HOME"].startswith(str(tmp_path))

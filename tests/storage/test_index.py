@@ -58,7 +58,6 @@ def test_an_index_caught_up_step_by_step_equals_one_built_at_once(
 
 def test_an_empty_lake_has_no_rows_and_is_not_made_by_looking(author: "Author") -> None:
     assert author.index.applied_seq == author.index.group_seq == 0
-    assert author.index.last_commit_at() is None
     assert not any(contents(author.index)[name] for name in TABLES)
     assert list(author.lake.store.root.iterdir()) == []
 
@@ -79,7 +78,6 @@ def test_rows_carry_the_number_of_their_entry(author: "Author") -> None:
     assert author.index.group_seq == 2
     entry = read_entry(author.lake.store, 3)
     assert entry is not None
-    assert author.index.last_commit_at() == entry.committed_at
     assert author.index.entry_with_key(entry.key) == 3
     assert author.index.entry_with_key(uuid.uuid4()) is None
 

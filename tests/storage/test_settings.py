@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from storage.errors import SettingsError
-from storage.settings import Settings, get_settings, read_settings, require_writable
+from storage.settings import ENV_FILE, Settings, get_settings, read_settings, require_writable
 
 ALIASES = {str(field.validation_alias): name for name, field in Settings.model_fields.items()}
 
@@ -112,6 +112,7 @@ def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_environment_comes_before_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("API_PORT=8100\nPREFECT_PORT=4300\nSOMEBODY_ELSES=1\n")
     monkeypatch.setenv("API_PORT", "8200")
+    monkeypatch.delenv(ENV_FILE)
     settings = read_settings()
     assert (settings.api_port, settings.prefect_port) == (8200, 4300)
 

@@ -26,7 +26,7 @@ def free_port() -> int:
 
 def environment(folder: Path, **settings: str) -> dict[str, str]:
     """The variables of a user who has set nothing but these."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "AUDIOPHILE"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
     return kept | {
         "HOME": str(folder),
         "AUDIOPHILE_DATA": str(folder / "data"),
