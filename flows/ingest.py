@@ -1,12 +1,9 @@
 """The flow that takes recordings in: copies them into the media store, decodes them once, accepts or rejects them."""
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
-from uuid import UUID
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
@@ -17,16 +14,14 @@ from prefect.states import Completed
 from features.errors import AudioError
 from flows.decoder import Decoder
 from flows.progress import Progress
+from flows.register import Seen, Source, register, statuses, unaccepted
 from flows.runs import commit_key, end_quietly
 from flows.watch import Candidate, Folder, demo, look, unchanged
-from storage.commit import Draft
 from storage.inbox import Receipt
 from storage.index import PLANNING_TABLES, Index
 from storage.lake import Lake
-from storage.log import LogEntry
 from storage.media import Blob
 from storage.settings import Settings, get_settings
-from storage.tables import table_from_rows
 
 BATCH_FILES: Final = 200  # a batch is published at once, so that a big folder shows up bit by bit
 BATCH_BYTES: Final = 1 << 30
@@ -34,18 +29,6 @@ BATCH_S: Final = 20.0
 BUDGET_S: Final = 90.0  # no batch starts later; the next run goes on
 
 Waiting = Receipt | Candidate
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where the bytes of a recording came from: a row of the table sources."""
-
-    blob: Blob
-    kind: str
-    uri: str
-    name: str
-    mtime_ns: int
-    seen_at: datetime
 
 
 @flow(name="ingest", description="Take in uploads and new files of the watched folder.")
@@ -135,7 +118,7 @@ def ingest_batch(
             if source is None:
                 logger.warning("passed over: %s changed while it was read; the next run takes it", item.name)
                 continue
-            if source.blob.sha256 not in facts and _unaccepted(index, [source]):
+            if source.blob.sha256 not in facts and unaccepted(index, [source]):
                 facts[source.blob.sha256] = _facts(lake, decoder, source.blob)
         except OSError as error:
             logger.warning("passed over: %s cannot be read: %s", item.name, error.strerror or error)
@@ -145,59 +128,12 @@ def ingest_batch(
             receipts.append(item)
         if reason := facts.get(source.blob.sha256, {}).get("reason"):
             logger.warning("rejected: %s %s", source.name, reason)
-    entry = publish(lake, index, sources, facts, gone, number, started_at)
-    known = _known(index, sources)
+    entry = register(lake, index, Seen(sources, facts, gone), commit_key(f"ingest/{number}"), started_at)
+    known = statuses(index, sources)
     for receipt in receipts:
         if receipt.file_id in known:
             lake.inbox.remove(receipt)
     return taken, {**(entry.counts if entry else {}), "skipped": taken - len(sources)}
-
-
-def publish(
-    lake: Lake,
-    index: Index,
-    sources: list[Source],
-    facts: dict[str, dict[str, Any]],
-    gone: list[str],
-    number: int,
-    started_at: datetime,
-) -> LogEntry | None:
-    """Commit the sources that the log does not have yet, and the recordings behind them.
-
-    Args:
-        lake: Where to.
-        index: Its planning tables.
-        sources: What was seen.
-        facts: Row of the table files by hash, for recordings that were not known, or rejected.
-        gone: URIs of sources that vanished.
-        number: The batch's number in this run, which tells the keys of their commits apart.
-        started_at: When the batch began.
-    """
-
-    def plan() -> Draft | None:
-        last = {(row["uri"], row["file_id"]): row for row in _last_seen(index, sources, gone)}
-        rows = [
-            _source_row(source)
-            for source in {(source.uri, source.blob.sha256): source for source in sources}.values()
-            if not _same(last.get((source.uri, source.blob.file_id)), source)
-        ]
-        vanished = {uri: row for (uri, _), row in last.items() if uri in gone and row["present"]}
-        rows += [{**row, "present": False, "seen_at": started_at} for row in vanished.values()]
-        known = _known(index, sources)
-        files = [
-            facts[sha256]
-            for sha256 in {source.blob.sha256 for source in _unaccepted(index, sources)}
-            if known.get(facts[sha256]["file_id"]) != (facts[sha256]["status"], facts[sha256].get("reason"))
-        ]
-        if not rows and not files:
-            return None
-        accepted = sum(row["status"] == "accepted" for row in files)
-        return Draft(
-            {"files": table_from_rows("files", files), "sources": table_from_rows("sources", rows)},
-            counts={"accepted": accepted, "rejected": len(files) - accepted, "sources": len(rows)},
-        )
-
-    return lake.commit(index, op="ingest", key=commit_key(f"ingest/{number}"), plan=plan, started_at=started_at)
 
 
 def _stored(lake: Lake, item: Waiting) -> Source | None:
@@ -242,48 +178,6 @@ def _facts(lake: Lake, decoder: Decoder, blob: Blob) -> dict[str, Any]:
         "sample_rate": info.sample_rate,
         "channels": info.channels,
         "format": info.format,
-    }
-
-
-def _known(index: Index, sources: Iterable[Source]) -> dict[UUID, tuple[str, str | None]]:
-    """Return status and reason of the recordings that the index knows."""
-    ids = [source.blob.file_id for source in sources]
-    rows = index.query("SELECT file_id, status, reason FROM files WHERE file_id IN (SELECT unnest(?))", [ids])
-    return {row["file_id"]: (row["status"], row["reason"]) for row in rows}
-
-
-def _unaccepted(index: Index, sources: list[Source]) -> list[Source]:
-    """Return the sources of new recordings, and of rejected ones: limits and decoders may have changed since."""
-    known = _known(index, sources)
-    return [source for source in sources if known.get(source.blob.file_id, ("", None))[0] != "accepted"]
-
-
-def _last_seen(index: Index, sources: list[Source], gone: list[str]) -> list[dict[str, Any]]:
-    uris = [source.uri for source in sources] + gone
-    return index.query(
-        "SELECT * EXCLUDE (seq) FROM sources WHERE uri IN (SELECT unnest(?))"
-        " QUALIFY row_number() OVER (PARTITION BY uri ORDER BY seen_at DESC, seq DESC) = 1",
-        [uris],
-    )
-
-
-def _same(last: dict[str, Any] | None, source: Source) -> bool:
-    """Say whether the log has this source as it is; an upload's time of arrival is no news."""
-    if last is None or not last["present"]:
-        return False
-    return source.kind == "upload" or bool(last["mtime_ns"] == source.mtime_ns)
-
-
-def _source_row(source: Source) -> dict[str, Any]:
-    return {
-        "file_id": source.blob.file_id,
-        "kind": source.kind,
-        "uri": source.uri,
-        "name": source.name,
-        "size_bytes": source.blob.size_bytes,
-        "mtime_ns": source.mtime_ns,
-        "seen_at": source.seen_at,
-        "present": True,
     }
 
 

@@ -11,6 +11,9 @@ from multiprocessing import get_context
 
 from hypothesis import given
 from hypothesis import strategies as st
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows.shards import SHARD_AUDIO_S, SHARD_FILES, Job, Scored, Shard, cut
 from flows.workers import Submit, run_shards
@@ -52,6 +55,31 @@ def test_a_recording_that_kills_its_process_is_found_and_the_others_are_scored()
     assert [shard.jobs for shard in outcome.killers] == [(jobs[6],)]
     assert sum(scored.recordings for scored in outcome.scored) == 12
     assert outcome.error is None
+
+
+@task(cache_policy=NO_CACHE)
+def score_by_prefect(shard: Shard) -> Scored:
+    return score(shard)
+
+
+@contextmanager
+def prefects_pool() -> Iterator[Submit]:
+    with ProcessPoolTaskRunner(max_workers=2) as runner:
+        yield lambda shard: runner.submit(score_by_prefect, {"shard": shard})
+
+
+def test_the_killer_is_found_on_prefects_own_pool_as_well(prefect_url: str) -> None:
+    jobs = [job(), job(KILLER_S), job()]
+
+    @flow
+    def refresh():
+        return run_shards(
+            [Shard(0, tuple(jobs))], [], pool=prefects_pool, workers=2, budget_s=60, on_scored=lambda _: None
+        )
+
+    outcome = refresh()
+    assert [shard.jobs for shard in outcome.killers] == [(jobs[1],)]
+    assert sum(scored.recordings for scored in outcome.scored) == 2
 
 
 def test_a_spent_budget_starts_no_further_shard_but_always_one() -> None:
