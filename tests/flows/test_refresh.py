@@ -139,8 +139,8 @@ ACTIONS = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None)
-@given(actions=st.lists(ACTIONS, min_size=4, max_size=14))
+@settings(max_examples=20, deadline=None)
+@given(actions=st.lists(ACTIONS, min_size=4, max_size=10))
 def test_a_files_detail_is_exactly_its_latest_reference(actions: list[tuple]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         world = World(Lake.open(Path(folder)))

@@ -1,16 +1,18 @@
 """The whole service as real processes: what the README promises a newcomer, and the phrase model through all of it."""
 
+import hashlib
 import json
 import os
 import shutil
 import signal
 import time
+import uuid
 from pathlib import Path
 
 import pytest
 
 from tests import asterisk
-from tests.system.service import Service, running
+from tests.system.service import PROJECT, Service, running
 
 pytestmark = pytest.mark.system
 
@@ -38,11 +40,16 @@ def predicted(service: Service) -> dict[str, dict]:
     return {file["id"]: file for file in service.wait("predictions of all prompts", 420, all_predicted)}
 
 
+def figure(name: str, value: float) -> None:
+    """Write a measured figure into build/system.json, for the documents."""
+    path = PROJECT / "build" / "system.json"
+    path.parent.mkdir(exist_ok=True)
+    figures = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(figures | {name: round(value, 4)}, indent=1) + "\n")
+
+
 def ids_of_prompts() -> dict[str, str]:
     """Id of each prompt: the first 128 bits of the SHA-256 of its bytes, as the design says."""
-    import hashlib
-    import uuid
-
     return {
         name: str(uuid.UUID(hashlib.sha256((asterisk.SOUNDS / f"{name}.wav").read_bytes()).hexdigest()[:32]))
         for name in asterisk.prompts()
@@ -62,7 +69,7 @@ def test_phrases_reach_an_f1_of_097_on_the_prompts_through_the_api(predicted) ->
     }
     assert len(found) == 568
     f1 = asterisk.micro_f1(found)
-    print(f"micro-F1 {f1:.4f}")
+    figure("f1_8k_service", f1)
     assert f1 >= 0.97
 
 
@@ -104,7 +111,9 @@ def test_an_upload_is_predicted_without_any_other_action(service: Service, predi
     body = answer.json()
     assert body["status"] == "pending"
     assert service.file(body["id"])["status"] in {"pending", "accepted"}
+    started = time.monotonic()
     file = service.wait("predictions of the upload", 150, lambda: _with_reference(service, body["id"]))
+    figure("upload_to_predictions_s", time.monotonic() - started)
     assert file["file"] == "../my recording.wav"
     with recording.open("rb") as again:
         answer = service.api.post("/api/files/upload", files={"file": ("../my recording.wav", again)})
@@ -148,7 +157,7 @@ def test_an_idle_cycle_costs_little_and_never_imports_torch(service: Service, pr
             torch = torch or "libtorch" in maps
         time.sleep(0.2)
     cost = cpu_of_children(flows) - before
-    print(f"idle cycle: {cost:.1f} CPU s in {len(seen)} processes")
+    figure("idle_cycle_cpu_s", cost)
     assert len(seen) >= 2, "both flows ran"
     assert not torch
     assert cost < 8
