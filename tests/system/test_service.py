@@ -37,7 +37,10 @@ def predicted(service: Service) -> dict[str, dict]:
         done = [file for file in files if file["reference"]]
         return files if len(files) >= total and len(done) == len(files) else []
 
-    return {file["id"]: file for file in service.wait("predictions of all prompts", 420, all_predicted)}
+    files = service.wait("predictions of all prompts", 420, all_predicted)
+    # A reference is seen as soon as it is published, and its run ends a moment later.
+    service.wait("the end of the run", 60, lambda: not service.runs("infer", "PENDING", "RUNNING"))
+    return {file["id"]: file for file in files}
 
 
 def figure(name: str, value: float) -> None:
