@@ -49,11 +49,8 @@ def register(lake: Lake, index: Index, seen: Seen, key: UUID, started_at: dateti
     def plan() -> Draft | None:
         rows = _news(index, seen, started_at)
         known = statuses(index, seen.sources)
-        files = [
-            row
-            for sha256 in dict.fromkeys(source.blob.sha256 for source in unaccepted(index, seen.sources))
-            if (row := seen.facts[sha256]) and known.get(row["file_id"]) != (row["status"], row.get("reason"))
-        ]
+        decoded = {source.blob.sha256: seen.facts[source.blob.sha256] for source in unaccepted(index, seen.sources)}
+        files = [row for row in decoded.values() if known.get(row["file_id"]) != (row["status"], row.get("reason"))]
         if not rows and not files:
             return None
         accepted = sum(row["status"] == "accepted" for row in files)
@@ -84,8 +81,7 @@ def _news(index: Index, seen: Seen, started_at: datetime) -> list[dict[str, Any]
     last = {
         row["uri"]: row
         for row in index.query(
-            "SELECT * EXCLUDE (seq) FROM sources WHERE uri IN (SELECT unnest(?))"
-            " QUALIFY row_number() OVER (PARTITION BY uri ORDER BY seen_at DESC, seq DESC) = 1",
+            "SELECT * FROM current_sources WHERE uri IN (SELECT unnest(?))",
             [uris],
         )
     }

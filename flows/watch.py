@@ -51,10 +51,7 @@ def look(folder: Path, index: Index, settle_s: float) -> Folder:
         return Folder([], [])
     known = {
         row["uri"]: (row["size_bytes"], row["mtime_ns"], row["present"])
-        for row in index.query(
-            "SELECT uri, size_bytes, mtime_ns, present FROM sources WHERE kind = 'folder'"
-            " QUALIFY row_number() OVER (PARTITION BY uri ORDER BY seen_at DESC, seq DESC) = 1"
-        )
+        for row in index.query("SELECT uri, size_bytes, mtime_ns, present FROM current_sources WHERE kind = 'folder'")
     }
     found = {candidate.uri: candidate for candidate in _files(folder)}
     fresh = {

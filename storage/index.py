@@ -119,6 +119,11 @@ class Index:
             columns = ", ".join(f"{field.name} {_SQL_TYPES[field.type]}" for field in schema)
             run(f"CREATE TABLE {name} (seq BIGINT, {columns})")
             run(f"CREATE INDEX {name}_file ON {name} (file_id)")
+        # What was said last of each source.
+        run(
+            "CREATE VIEW current_sources AS SELECT * EXCLUDE (seq) FROM sources"
+            " QUALIFY row_number() OVER (PARTITION BY uri ORDER BY seen_at DESC, seq DESC) = 1"
+        )
         # A file's latest reference: it wins as a whole, and nothing is merged across references.
         run("CREATE VIEW latest AS SELECT file_id, max(seq) AS seq FROM coverage GROUP BY file_id")
 
