@@ -6,6 +6,7 @@ It is disposable, holds nothing that the store does not, and is never shared. It
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -40,7 +41,7 @@ class Index:
     Each row carries the seq of its entry. Of a file, the rows of its newest reference count, as a whole.
     """
 
-    def __init__(self, store: Store, tables: frozenset[str] = ALL_TABLES) -> None:
+    def __init__(self, store: Store, tables: frozenset[str] = ALL_TABLES, local: Path | None = None) -> None:
         self._store = store
         self._tables = tables
         self._lock = threading.Lock()

@@ -10,29 +10,41 @@ from storage.inbox import Inbox
 from storage.index import ALL_TABLES, Index
 from storage.log import LogEntry
 from storage.media import Media
-from storage.store import LocalStore
+from storage.place import Place
+from storage.store import LocalStore, Store
 
 
 @dataclass(frozen=True, slots=True)
 class Lake:
     """The parts of a lake. Opening one writes nothing."""
 
-    store: LocalStore
+    place: Place
+    store: Store
     media: Media
     inbox: Inbox
 
     @classmethod
-    def open(cls, root: Path) -> "Lake":
-        """Open the lake that lies in `root`; an empty or missing folder is an empty lake."""
-        store = LocalStore(root)
-        return cls(store, Media(store), Inbox(store))
+    def open(cls, place: Place | Path) -> "Lake":
+        """Open the lake that lies at `place`; an empty or missing folder is an empty lake."""
+        place = Place.of(place) if isinstance(place, Path) else place
+        store = open_store(place)
+        return cls(place, store, Media(store), Inbox(store))
 
     def index(self, tables: frozenset[str] = ALL_TABLES) -> Index:
         """Return an index of `tables`, caught up."""
-        index = Index(self.store, tables)
+        index = Index(self.store, tables, self.place.local / "index")
         index.catch_up()
         return index
 
     def commit(self, index: Index, *, op: str, key: UUID, plan: Plan, started_at: datetime) -> LogEntry | None:
         """Publish what `plan` drafts, once; see `storage.commit.commit`."""
         return commit(self.store, index, op=op, key=key, plan=plan, started_at=started_at)
+
+
+def open_store(place: Place) -> Store:
+    """Return the store at `place`."""
+    if place.is_s3:
+        from storage.s3 import S3Store  # noqa: PLC0415  s3fs takes a second to import
+
+        return S3Store(place.url, place.access, place.local / "staging")
+    return LocalStore(Path(place.url))

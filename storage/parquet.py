@@ -77,6 +77,14 @@ def read_table(store: Store, file: DataFile) -> pa.Table:
     if content is None:
         raise StoreError(f"{file.path}: the log names it, and it is not there; restore it from a copy of the lake")
     try:
-        return pq.read_table(pa.BufferReader(content))
+        return _as_now(pq.read_table(pa.BufferReader(content)), file.table)
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{file.path} is damaged ({error}): restore it from a copy of the lake") from error
+
+
+def _as_now(table: pa.Table, name: str) -> pa.Table:
+    """Return rows of an older format with the columns that came since, empty."""
+    for field in TABLES[name]:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table

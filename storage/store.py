@@ -1,24 +1,42 @@
 """Bytes at paths, written durably. It must not know what the bytes mean.
 
-`Store` is what the rest of storage may ask of a disk or a bucket; `LocalStore` is a folder. A path is relative, with
-forward slashes, and always made by this package: no name from outside ever becomes one.
+`Store` is what the rest of storage may ask of a disk or a bucket; `LocalStore` is a folder, `storage.s3.S3Store` a
+bucket. A path is relative, with forward slashes, and always made by this package: no name from outside becomes one.
 """
 
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Final, Protocol
 
-from storage.errors import StoreError
+from storage.errors import MissingError, StoreError
+from storage.steps import reached
+
+STAGING: Final = "media/staging"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a store says of the bytes at a path."""
+
+    path: str
+    size_bytes: int
+    modified_at: datetime
 
 
 class Store(Protocol):
-    """What storage needs of a place that keeps bytes."""
+    """What storage needs of a place that keeps bytes. Whatever fails raises StoreError."""
 
     def read(self, path: str) -> bytes | None:
         """Return the bytes at `path`, or None where there are none."""
+
+    def read_many(self, paths: Sequence[str]) -> list[bytes | None]:
+        """Return the bytes at each path, as `read` does; a bucket is asked for all of them at once."""
 
     def write(self, path: str, content: bytes) -> None:
         """Write `content`, whole and durable before it returns; an older content is replaced at once."""
@@ -31,6 +49,31 @@ class Store(Protocol):
 
     def names(self, folder: str) -> list[str]:
         """Return the names right below `folder`, sorted; none where it does not exist."""
+
+    def found(self, folder: str) -> Iterator[Stored]:
+        """Yield everything below `folder`, however deep; nothing where it does not exist."""
+
+    def stat(self, path: str) -> Stored | None:
+        """Say what is at `path`, or None where nothing is."""
+
+    def staging(self) -> AbstractContextManager[tuple[BinaryIO, Path]]:
+        """Open a file on this host, for content that does not fit into memory; what is not adopted is removed."""
+
+    def adopt(self, staged: Path, path: str) -> None:
+        """Make the bytes of a file that `staging` gave those at `path`, whole and durable before it returns.
+
+        The file may be gone afterwards.
+        """
+
+    def on_disk(self, path: str) -> AbstractContextManager[Path]:
+        """Give a file on this host with the bytes at `path`, for as long as the context lasts.
+
+        Raises:
+            MissingError: Nothing is at `path`.
+        """
+
+    def move(self, path: str, new_path: str) -> bool:
+        """Move the bytes at `path`, replacing what is at `new_path`; False says that nothing was there."""
 
 
 class LocalStore:
@@ -47,6 +90,10 @@ class LocalStore:
             return None
         except OSError as error:
             raise StoreError(f"{self.local_path(path)}: cannot be read: {error.strerror}") from error
+
+    def read_many(self, paths: Sequence[str]) -> list[bytes | None]:
+        """Return the bytes at each path, as `read` does."""
+        return [self.read(path) for path in paths]
 
     def write(self, path: str, content: bytes) -> None:
         """Write `content`, whole and durable before it returns."""
@@ -67,7 +114,8 @@ class LocalStore:
 
     def remove(self, path: str) -> None:
         """Remove the bytes at `path`, if any."""
-        self.local_path(path).unlink(missing_ok=True)
+        with writing(self.local_path(path).parent), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            self.local_path(path).unlink()
 
     def names(self, folder: str) -> list[str]:
         """Return the names right below `folder`, sorted."""
@@ -79,17 +127,69 @@ class LocalStore:
         except OSError as error:
             raise StoreError(f"{self.local_path(folder)}: cannot be read: {error.strerror}") from error
 
+    def found(self, folder: str) -> Iterator[Stored]:
+        """Yield everything below `folder`, but for what is hidden."""
+        for name in self.names(folder):
+            path = f"{folder}/{name}"
+            if self.local_path(path).is_dir():
+                yield from self.found(path)
+            elif (stored := self.stat(path)) is not None:  # gone since the folder was listed
+                yield stored
+
+    def stat(self, path: str) -> Stored | None:
+        """Say what is at `path`, or None where nothing is."""
+        try:
+            status = self.local_path(path).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StoreError(f"{self.local_path(path)}: cannot be read: {error.strerror}") from error
+        return Stored(path, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[tuple[BinaryIO, Path]]:
+        """Open a hidden file on the same disk."""
+        with self._hidden_file(self.local_path(STAGING)) as opened:
+            yield opened
+
+    def adopt(self, staged: Path, path: str) -> None:
+        """Move a staged file to `path`, durably."""
+        place = self.local_path(path)
+        with writing(place.parent):
+            with staged.open("rb") as file:
+                os.fsync(file.fileno())
+            make_folder(place.parent)
+            staged.replace(place)
+            sync_folder(place.parent)
+
+    @contextlib.contextmanager
+    def on_disk(self, path: str) -> Iterator[Path]:
+        """Give the file itself."""
+        place = self.local_path(path)
+        if not place.is_file():
+            raise MissingError(f"{place}: is not there; restore it from a copy of the lake")
+        yield place
+
+    def move(self, path: str, new_path: str) -> bool:
+        """Rename a file, durably."""
+        old, new = self.local_path(path), self.local_path(new_path)
+        with writing(new.parent):
+            make_folder(new.parent)
+            try:
+                old.replace(new)
+            except FileNotFoundError:
+                return False
+            sync_folder(new.parent)
+            sync_folder(old.parent)
+        return True
+
     def local_path(self, path: str) -> Path:
         """Return where `path` is on this disk."""
         return self.root / path
 
     @contextlib.contextmanager
-    def staging_file(self, path: str) -> Iterator[tuple[BinaryIO, Path]]:
-        """Open a hidden file in the folder of `path`, for content that does not fit into memory.
-
-        The caller moves it to its place; what is left at the end is removed.
-        """
-        folder = self.local_path(path).parent
+    def _hidden_file(self, folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
+        """Open a hidden file in `folder`; what is left of it at the end is removed."""
         with writing(folder):
             make_folder(folder)
             staged = folder / f".{uuid.uuid4().hex}.tmp"
@@ -103,10 +203,13 @@ class LocalStore:
 
     @contextlib.contextmanager
     def _staged(self, path: str, content: bytes) -> Iterator[Path]:
-        with self.staging_file(path) as (file, staged), writing(staged.parent):
+        with self._hidden_file(self.local_path(path).parent) as (file, staged), writing(staged.parent):
             file.write(content)
+            reached("bytes written")
             sync_file(file)
+            reached("bytes synced")
             yield staged
+            reached("bytes placed")
             sync_folder(staged.parent)
 
 

@@ -28,13 +28,14 @@ FILES: Final = pa.schema(
 SOURCES: Final = pa.schema(
     [
         ("file_id", _ID),
-        ("kind", pa.string()),  # upload | folder | demo
+        ("kind", pa.string()),  # upload | folder | demo | s3
         ("uri", pa.string()),
         ("name", pa.string()),
         ("size_bytes", pa.int64()),
         ("mtime_ns", pa.int64()),
         ("seen_at", _TIME),
         ("present", pa.bool_()),  # false: seen to be gone
+        ("etag", pa.string()),  # of an object in a bucket: which content it had (since format 2)
     ]
 )
 """Observations: a row each time that a source is first seen, changes or vanishes. The newest of a URI counts."""
