@@ -18,7 +18,7 @@ from models.group import Group
 from storage.commit import Draft
 from storage.index import Index
 from storage.lake import Lake
-from storage.log import DataFile, GroupModel, LogEntry, read_entry
+from storage.log import DataFile, GroupModel, LogEntry
 from storage.missing import answers_kept, missing
 from storage.parquet import read_tables
 from storage.tables import TABLES
@@ -31,11 +31,11 @@ ANSWER_TABLES: Final = ("coverage", "utterances", "predictions")
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The rows of one model for some recordings: to take from shards, or from an older log entry."""
+    """Rows of some recordings and models: to take from shards, or to carry from the log entry `seq`."""
 
     files: tuple[DataFile, ...]
     pairs: frozenset[Pair]
-    carried: bool
+    seq: int | None
 
 
 def record_group(lake: Lake, index: Index, group: Group, key: UUID) -> None:
@@ -94,10 +94,10 @@ def publish_refresh(
         take, carry = _whole_answers(index, computed, touched)
         if not take and not carry:
             return None
-        sources = [Answers(_entry_files(lake, seq), frozenset(pairs), carried=True) for seq, pairs in carry.items()]
+        sources = [Answers(tuple(index.live_files(seq=seq)), frozenset(pairs), seq) for seq, pairs in carry.items()]
         files = shard_files
         if take != set(computed):  # some of it is stale by now: what is left is written anew
-            sources.append(Answers(shard_files, frozenset(take), carried=False))
+            sources.append(Answers(shard_files, frozenset(take), None))
             files = ()
         tables = {name: _gathered(lake, name, sources) for name in ANSWER_TABLES}
         covered = len({file_id for file_id, _ in take.union(*carry.values())})
@@ -140,16 +140,12 @@ def _whole_answers(
     return take, carry
 
 
-def _entry_files(lake: Lake, seq: int) -> tuple[DataFile, ...]:
-    entry = read_entry(lake.store, seq)
-    return entry.files if entry else ()
-
-
 def _gathered(lake: Lake, name: str, sources: list[Answers]) -> pa.Table:
     """Return the rows of table `name` for the pairs of each source."""
     parts = [TABLES[name].empty_table()]
     for source in sources:
-        rows = read_tables(lake.store, source.files, name, frozenset(file_id for file_id, _ in source.pairs))
+        file_ids = frozenset(file_id for file_id, _ in source.pairs)
+        rows = read_tables(lake.store, source.files, name, file_ids, source.seq)
         wanted = pa.array(
             [
                 (file_id, model) in source.pairs
@@ -158,7 +154,7 @@ def _gathered(lake: Lake, name: str, sources: list[Answers]) -> pa.Table:
             pa.bool_(),
         )
         rows = rows.filter(wanted)
-        parts.append(_as_carried(rows) if source.carried and name == "coverage" else rows)
+        parts.append(_as_carried(rows) if source.seq is not None and name == "coverage" else rows)
     return pa.concat_tables(parts)
 
 

@@ -15,10 +15,11 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from storage.errors import CommitConflictError, StoreError
+from storage.errors import CommitConflictError, MissingError, StoreError
 from storage.index import Index
 from storage.log import DataFile, GroupModel, LogEntry, encode, entry_path, read_entry
 from storage.parquet import write_tables
+from storage.steps import reached
 from storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -27,22 +28,33 @@ MAX_TRIES: Final = 200
 PAUSES_S: Final = (0.05, 0.5)  # between tries at one place, when the store fails
 
 REPLANNED_BY: Final[Mapping[str, frozenset[str]]] = {
-    "ingest": frozenset({"ingest"}),
+    "ingest": frozenset({"ingest", "delete"}),
     "group": frozenset({"group"}),
-    "refresh": frozenset({"group", "refresh"}),
+    "refresh": frozenset({"group", "refresh", "release", "delete"}),
+    "drift": frozenset(),
+    "release": frozenset({"release", "reject"}),
+    "reject": frozenset({"release", "reject"}),
+    "delete": frozenset({"ingest", "delete"}),
+    "rewrite": frozenset({"rewrite", "expire", "delete"}),
+    "expire": frozenset({"refresh", "release", "rewrite", "expire", "delete"}),
 }
 """Which commits of others make a plan of each kind stale."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a commit is to add, planned against the head that the index had."""
+    """What a commit is to add and to remove, planned against the index as it was; see `LogEntry`."""
 
     tables: Mapping[str, pa.Table] = field(default_factory=dict)
-    files: tuple[DataFile, ...] = ()  # Parquet files that shards have written already
+    files: tuple[DataFile, ...] = ()  # Parquet files that are written already
     counts: Mapping[str, float] = field(default_factory=dict)
     reference: UUID | None = None
     group: tuple[GroupModel, ...] = ()
+    removed: tuple[str, ...] = ()
+    held: bool = False
+    expired: tuple[UUID, ...] = ()
+    deleted: tuple[UUID, ...] = ()
+    lifted: tuple[UUID, ...] = ()
 
 
 Plan = Callable[[], Draft | None]
@@ -77,30 +89,59 @@ def commit(store: Store, index: Index, *, op: str, key: UUID, plan: Plan, starte
             return read_entry(store, published)
         if draft is None or index.has_entries_of(REPLANNED_BY[op], after=planned_at):
             attempt = uuid.uuid4()
-            draft, planned_at = plan(), index.applied_seq
+            draft, planned_at = _planned(index, plan), index.applied_seq
             if draft is None:
                 return None
+            reached("planned")
             files = draft.files + write_tables(store, key, attempt, draft.tables)
-        entry = LogEntry(
-            seq=index.applied_seq + 1,
-            op=op,
-            key=key,
-            attempt=attempt,
-            started_at=started_at,
-            committed_at=datetime.now(UTC),
-            group_seq=index.applied_seq + 1 if op == "group" else index.group_seq,
-            counts=draft.counts,
-            reference=draft.reference,
-            group=draft.group,
-            files=files,
-        )
+            reached("tables written")
+        if gone := index.given_up(file.path for file in files):
+            raise StoreError(
+                f"{op} {key}: {gone[0]} lay unused for longer than GRACE_H and was removed; the next run writes it anew"
+            )
+        entry = _entry(index, draft, files, op=op, key=key, attempt=attempt, started_at=started_at)
+        reached("head found")
         if publish(store, entry):
+            reached("read back")
             index.catch_up()
             return entry
         log.info("commit %s lost place %d in the log, try %d", key, entry.seq, tries + 1)
         index.catch_up()
     raise CommitConflictError(
         f"{op} {key}: other writers won {MAX_TRIES} places in the log in a row; the next run tries again"
+    )
+
+
+def _planned(index: Index, plan: Plan) -> Draft | None:
+    """Plan; once more where a file that the plan reads was removed meanwhile, which the log says by now."""
+    try:
+        return plan()
+    except MissingError:
+        index.catch_up()
+        return plan()
+
+
+def _entry(
+    index: Index, draft: Draft, files: tuple[DataFile, ...], *, op: str, key: UUID, attempt: UUID, started_at: datetime
+) -> LogEntry:
+    seq = index.applied_seq + 1
+    return LogEntry(
+        seq=seq,
+        op=op,
+        key=key,
+        attempt=attempt,
+        started_at=started_at,
+        committed_at=datetime.now(UTC),
+        group_seq=seq if op == "group" else index.group_seq,
+        counts=draft.counts,
+        reference=draft.reference,
+        group=draft.group,
+        files=files,
+        removed=draft.removed,
+        held=draft.held,
+        expired=draft.expired,
+        deleted=draft.deleted,
+        lifted=draft.lifted,
     )
 
 
@@ -120,6 +161,7 @@ def publish(store: Store, entry: LogEntry) -> bool:
             failure: Exception = error
         else:
             failure = StoreError("what was written is not there")
+        reached("entry put")
         there = read_entry(store, entry.seq)
         if there is not None:
             return there.attempt == entry.attempt

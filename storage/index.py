@@ -1,38 +1,59 @@
-"""The DuckDB index of one process: the log's rows in memory, caught up one entry a transaction.
+"""The DuckDB index of one process: a base file of this host, and the log's newer rows in memory.
 
 It is disposable, holds nothing that the store does not, and is never shared. It must not know HTTP or flows.
 """
 
+import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 import duckdb
-import pyarrow as pa
 
-from storage.log import LogEntry, read_entries
-from storage.parquet import read_tables
+from storage.base import CONFIG, attach, attach_empty, base_file
+from storage.errors import IndexDamagedError, MissingError, StoreError
+from storage.log import DataFile, read_entries
+from storage.manifest import Manifest, newest_manifest, newest_seq
 from storage.store import Store
 from storage.tables import TABLES
+from storage.tail import Seen, Tail
 
-_SQL_TYPES: Final = {
-    pa.string(): "VARCHAR",
-    pa.bool_(): "BOOLEAN",
-    pa.int16(): "SMALLINT",
-    pa.int32(): "INTEGER",
-    pa.int64(): "BIGINT",
-    pa.float64(): "DOUBLE",
-    pa.uuid(): "UUID",
-    pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
-}
+log = logging.getLogger(__name__)
 
 PLANNING_TABLES: Final = frozenset({"files", "sources", "coverage"})
 """What flows need to plan: no predictions, which are most of the rows."""
 
 ALL_TABLES: Final = frozenset(TABLES)
+
+REBASE_AFTER: Final = 100
+"""Log entries after which a look for a newer snapshot is worth its cost."""
+
+MISSING_TRIES: Final = 3
+
+_DAMAGE: Final = (duckdb.Error, duckdb.IOException, duckdb.InternalException, duckdb.SerializationException)
+
+
+Parameters = Iterable[object] | Mapping[str, object]
+"""Of a statement: in the order of its `?`, or by name for its `$name`."""
+
+
+class _Generation:
+    """One base and the tail above it. An index has one at a time; queries under way keep an older one alive."""
+
+    def __init__(self, store: Store, tables: frozenset[str], manifest: Manifest | None, folder: Path | None) -> None:
+        self.connection = duckdb.connect(":memory:", config=CONFIG | {"threads": 1})
+        self.base: Path | None = None
+        start = Seen(0, 0)
+        if manifest is None or folder is None:
+            attach_empty(self.connection)
+        else:
+            self.base = base_file(store, manifest, folder)
+            attach(self.connection, self.base)
+            start = Seen(manifest.seq, manifest.group_seq)
+        self.tail = Tail(store, self.connection, tables, start)
 
 
 class Index:
@@ -41,21 +62,37 @@ class Index:
     Each row carries the seq of its entry. Of a file, the rows of its newest reference count, as a whole.
     """
 
-    def __init__(self, store: Store, tables: frozenset[str] = ALL_TABLES, local: Path | None = None) -> None:
+    def __init__(self, store: Store, tables: frozenset[str] = ALL_TABLES, folder: Path | None = None) -> None:
+        """Make an index, which reads nothing before it is used.
+
+        Args:
+            store: Where the lake lies.
+            tables: What it holds; the tables of the log itself are always there.
+            folder: This host's own, for base files; without one the whole log is read.
+        """
         self._store = store
         self._tables = tables
-        self._lock = threading.Lock()
+        self._folder = folder
+        self._lock = threading.RLock()
         self._local = threading.local()
-        self._connection = duckdb.connect(":memory:", config={"threads": 1, "autoinstall_known_extensions": False})
-        self.applied_seq = 0
-        self.group_seq = 0
-        self._create()
+        self._current: _Generation | None = None
+        self._looked_at_seq = 0
 
     def __enter__(self) -> "Index":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def applied_seq(self) -> int:
+        """The last log entry whose rows are here."""
+        return self._generation().tail.seen.seq
+
+    @property
+    def group_seq(self) -> int:
+        """The last log entry that changed the model group."""
+        return self._generation().tail.seen.group_seq
 
     def catch_up(self) -> int:
         """Apply what the log has beyond `applied_seq`; return the new `applied_seq`.
@@ -65,25 +102,67 @@ class Index:
             StoreError: A file that the log names cannot be read.
         """
         with self._lock:
-            for entry in read_entries(self._store, self.applied_seq):
-                self._apply(entry)
+            generation = self._generation()
+            try:
+                self._catch_up(generation)
+            except MissingError:  # this index is further behind than removed files are kept: begin at a snapshot
+                if newest_seq(self._store) <= generation.tail.seen.seq:
+                    raise
+                self._renew(generation)
             return self.applied_seq
 
-    def query(self, sql: str, parameters: Iterable[object] = ()) -> list[dict[str, Any]]:
-        """Run one SELECT on this thread's own cursor; return its rows as mappings."""
-        cursor = self._cursor()
-        cursor.execute(sql, list(parameters))
+    def rebase(self) -> None:
+        """Move on to a newer snapshot, if there is one and many entries have come since; queries go on meanwhile."""
+        generation = self._generation()
+        seen, start = generation.tail.seen, generation.tail.start
+        if seen.seq - max(start.seq, self._looked_at_seq) < REBASE_AFTER and not generation.tail.erased:
+            return
+        self._looked_at_seq = seen.seq
+        if newest_seq(self._store) > start.seq:
+            fresh = self._open()
+            self._catch_up(fresh)
+            with self._lock:
+                self._catch_up(fresh)
+                self._current = fresh
+
+    def query(self, sql: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
+        """Run one SELECT on this thread's own cursor; return its rows as mappings.
+
+        Raises:
+            IndexDamagedError: The index file was damaged, and this is one of several queries of a `reading`.
+        """
+        cursor = self.run(sql, parameters)
         names = [column[0] for column in cursor.description or []]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Let every query of this thread see one state of the index, whatever is caught up meanwhile."""
-        cursor = self._cursor()
-        cursor.begin()
+    def run(self, sql: str, parameters: Parameters = ()) -> duckdb.DuckDBPyConnection:
+        """Run one statement on this thread's own cursor, and return the cursor."""
+        parameters = parameters if isinstance(parameters, Mapping) else list(parameters)
+        generation, cursor, reading = self._cursor()
         try:
-            yield
+            return cursor.execute(sql, parameters)
+        except duckdb.Error as error:
+            if generation.base is None or type(error) not in _DAMAGE:
+                raise
+            log.warning("%s is damaged (%s), and made anew", generation.base, error)
+            generation.base.unlink(missing_ok=True)
+            with self._lock:
+                self._renew(generation)
+            if reading:
+                raise IndexDamagedError(f"{generation.base} was damaged, and has been made anew: ask again") from error
+        return self._cursor()[1].execute(sql, parameters)
+
+    @contextmanager
+    def reading(self) -> Iterator[Seen]:
+        """Let every query of this thread see one state of the index, whatever is caught up meanwhile."""
+        generation, cursor, _ = self._cursor()
+        cursor.begin()
+        self._local.state = (generation, cursor, True)
+        try:
+            seq, group_seq = cursor.execute("SELECT seq, group_seq FROM tail.state").fetchall()[0]
+            yield Seen(seq, group_seq)
         finally:
+            self._local.state = (generation, cursor, False)
             cursor.rollback()
 
     def entry_with_key(self, key: UUID) -> int | None:
@@ -97,68 +176,85 @@ class Index:
             self.query("SELECT 1 FROM entries WHERE seq > ? AND list_contains(?, op) LIMIT 1", [after, list(ops)])
         )
 
+    def live_files(self, table: str | None = None, *, seq: int | None = None) -> list[DataFile]:
+        """Return the Parquet files that count, of one table or with rows of one log entry only where given."""
+        rows = self.query(
+            "SELECT table_name, * EXCLUDE (added_seq, table_name) FROM data_files"
+            " WHERE (?::VARCHAR IS NULL OR table_name = ?) AND (?::BIGINT IS NULL OR ? BETWEEN min_seq AND max_seq)"
+            " ORDER BY min_seq, path",
+            [table, table, seq, seq],
+        )
+        return [DataFile(*row.values()) for row in rows]
+
+    def given_up(self, paths: Iterable[str]) -> list[str]:
+        """Return those of `paths` that an entry has removed."""
+        rows = self.query("SELECT path FROM removed_files WHERE path IN (SELECT unnest(?))", [list(paths)])
+        return [row["path"] for row in rows]
+
+    def erased(self, file_ids: Iterable[UUID] | None = None) -> set[UUID]:
+        """Return the recordings that are erased, and may not be taken in again; of `file_ids` only where given."""
+        ids = None if file_ids is None else list(file_ids)
+        sql = "SELECT file_id FROM erased WHERE ?::UUID[] IS NULL OR file_id IN (SELECT unnest(?))"
+        return {row["file_id"] for row in self.query(sql, [ids, ids or []])}
+
     def close(self) -> None:
         """Give the memory back."""
-        self._local = threading.local()
-        self._connection.close()
+        with self._lock:
+            self._local = threading.local()
+            if self._current is not None:
+                self._current.connection.close()
+                self._current = None
 
-    def _cursor(self) -> duckdb.DuckDBPyConnection:
-        cursor: duckdb.DuckDBPyConnection | None = getattr(self._local, "cursor", None)
-        if cursor is None:
-            cursor = self._local.cursor = self._connection.cursor()
-        return cursor
+    def _generation(self) -> _Generation:
+        if self._current is None:
+            with self._lock:
+                if self._current is None:
+                    self._current = self._open()
+        return self._current
 
-    def _create(self) -> None:
-        run = self._connection.execute
-        run(
-            "CREATE TABLE entries (seq BIGINT, op VARCHAR, key UUID, reference UUID, group_seq BIGINT,"
-            " started_at TIMESTAMPTZ, committed_at TIMESTAMPTZ)"
-        )
-        run("CREATE INDEX entries_key ON entries (key)")
-        run("CREATE TABLE group_models (seq BIGINT, name VARCHAR, version VARCHAR, task VARCHAR, enabled BOOLEAN)")
-        for name, schema in TABLES.items():
-            columns = ", ".join(f"{field.name} {_SQL_TYPES[field.type]}" for field in schema)
-            run(f"CREATE TABLE {name} (seq BIGINT, {columns})")
-            run(f"CREATE INDEX {name}_file ON {name} (file_id)")
-        # What was said last of each source.
-        run(
-            "CREATE VIEW current_sources AS SELECT * EXCLUDE (seq) FROM sources"
-            " QUALIFY row_number() OVER (PARTITION BY uri ORDER BY seen_at DESC, seq DESC) = 1"
-        )
-        # A file's latest reference: it wins as a whole, and nothing is merged across references.
-        run("CREATE VIEW latest AS SELECT file_id, max(seq) AS seq FROM coverage GROUP BY file_id")
+    def _open(self) -> _Generation:
+        """Begin at the newest snapshot that can be used; at the log's beginning where there is none."""
+        manifest = newest_manifest(self._store) if self._folder is not None else None
+        while manifest is not None:
+            try:
+                return self._opened(manifest)
+            except StoreError as error:
+                log.error("snapshot %d cannot be used, an older one or the log is: %s", manifest.seq, error)
+                manifest = newest_manifest(self._store, below=manifest.seq)
+        return _Generation(self._store, self._tables, None, None)
 
-    def _apply(self, entry: LogEntry) -> None:
-        tables = {name: read_tables(self._store, entry.files, name) for name in self._tables}
-        connection = self._connection
-        connection.begin()
+    def _opened(self, manifest: Manifest) -> _Generation:
         try:
-            connection.execute(
-                "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    entry.seq,
-                    entry.op,
-                    entry.key,
-                    entry.reference,
-                    entry.group_seq,
-                    entry.started_at,
-                    entry.committed_at,
-                ],
-            )
-            for model in entry.group:
-                connection.execute(
-                    "INSERT INTO group_models VALUES (?, ?, ?, ?, ?)",
-                    [entry.seq, model.name, model.version, model.task, model.enabled],
-                )
-            for name, table in tables.items():
-                if table.num_rows:
-                    connection.register("arriving", table)
-                    if name == "files":  # what is said last of a recording counts: a rejected one may be accepted later
-                        connection.execute("DELETE FROM files WHERE file_id IN (SELECT file_id FROM arriving)")
-                    connection.execute(f"INSERT INTO {name} SELECT ?, * FROM arriving", [entry.seq])  # noqa: S608
-                    connection.unregister("arriving")
-            connection.commit()
-        except BaseException:
-            connection.rollback()
-            raise
-        self.applied_seq, self.group_seq = entry.seq, entry.group_seq
+            return _Generation(self._store, self._tables, manifest, self._folder)
+        except duckdb.Error as error:  # a file that is no base file at all
+            log.warning("the index file of snapshot %d is damaged (%s), and made anew", manifest.seq, error)
+            if self._folder is not None:
+                base_file(self._store, manifest, self._folder).unlink(missing_ok=True)
+            return _Generation(self._store, self._tables, manifest, self._folder)
+
+    def _renew(self, generation: _Generation) -> None:
+        if self._current is generation:
+            self._current = None
+            fresh = self._open()
+            self._catch_up(fresh)
+            self._current = fresh
+
+    def _catch_up(self, generation: _Generation) -> None:
+        """Apply new entries; when a file of theirs is gone, the log says by now what took its place."""
+        missing = None
+        for _ in range(MISSING_TRIES):
+            entries = list(read_entries(self._store, generation.tail.seen.seq))
+            try:
+                generation.tail.apply(entries)
+            except MissingError as error:
+                missing = error
+            else:
+                return
+        raise missing or MissingError("the log cannot be read")
+
+    def _cursor(self) -> tuple[_Generation, duckdb.DuckDBPyConnection, bool]:
+        state: tuple[_Generation, duckdb.DuckDBPyConnection, bool] | None = getattr(self._local, "state", None)
+        if state is None or (state[0] is not self._current and not state[2]):
+            generation = self._generation()
+            state = self._local.state = (generation, generation.connection.cursor(), False)
+        return state

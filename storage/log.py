@@ -14,13 +14,19 @@ from uuid import UUID
 from storage.errors import LogError
 from storage.store import Store
 
-SCHEMA_VERSION: Final = 1
-OPS: Final = frozenset({"ingest", "group", "refresh"})
+SCHEMA_VERSION: Final = 2
+OPS: Final = frozenset({"ingest", "group", "refresh", "drift", "release", "reject", "delete", "rewrite", "expire"})
+FIRST_BATCH: Final = 1
+LARGEST_BATCH: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """One Parquet file that an entry adds."""
+    """One Parquet file that an entry adds.
+
+    Its rows are of the entry's own seq, unless it was rewritten from others: then it has a column `seq`, and
+    `min_seq` and `max_seq` say which there are.
+    """
 
     table: str
     path: str
@@ -29,6 +35,8 @@ class DataFile:
     min_file_id: UUID
     max_file_id: UUID
     sha256: str
+    min_seq: int | None = None
+    max_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,15 @@ class LogEntry:
     """One commit.
 
     `key` makes it idempotent: a run that tries again finds its own key and stops. `attempt` tells two tries apart.
+
+    Attributes:
+        reference: The reference that a refresh makes, or that a release or reject is about.
+        held: A refresh that is readable by its id, and never the latest until it is released.
+        files: Parquet files that it adds.
+        removed: Paths of Parquet files that do not count any more.
+        expired: References that are not kept any more. Rows of theirs that are some file's latest stay.
+        deleted: Of a delete: recordings that are erased. Of a rewrite: those that no Parquet file holds any more.
+        lifted: Of a delete: recordings that may be taken in again.
     """
 
     seq: int
@@ -61,7 +78,19 @@ class LogEntry:
     group: tuple[GroupModel, ...] = ()
     files: tuple[DataFile, ...] = ()
     removed: tuple[str, ...] = ()
+    held: bool = False
+    expired: tuple[UUID, ...] = ()
+    deleted: tuple[UUID, ...] = ()
+    lifted: tuple[UUID, ...] = ()
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def live_files(self) -> tuple[DataFile, ...]:
+        """The files that it adds, each with the seqs of its rows."""
+        return tuple(
+            file if file.min_seq is not None else dataclasses.replace(file, min_seq=self.seq, max_seq=self.seq)
+            for file in self.files
+        )
 
 
 def entry_path(seq: int) -> str:
@@ -80,11 +109,18 @@ def read_entry(store: Store, seq: int) -> LogEntry | None:
 
 
 def read_entries(store: Store, after: int) -> Iterator[LogEntry]:
-    """Yield the entries that follow `after`, in order, up to the end of the log."""
-    seq = after + 1
-    while (entry := read_entry(store, seq)) is not None:
-        yield entry
-        seq += 1
+    """Yield the entries that follow `after`, in order, up to the end of the log.
+
+    They are asked for in growing batches: a look that finds nothing costs one request, a long way takes few.
+    """
+    seq, batch = after + 1, FIRST_BATCH
+    while True:
+        for content in store.read_many([entry_path(seq + ahead) for ahead in range(batch)]):
+            if content is None:
+                return
+            yield decode(content, seq)
+            seq += 1
+        batch = min(batch * 4, LARGEST_BATCH)
 
 
 def encode(entry: LogEntry) -> bytes:
@@ -121,6 +157,7 @@ def decode(content: bytes, seq: int) -> LogEntry:
                     for file in raw["files"]
                 ),
                 "removed": tuple(raw["removed"]),
+                **{name: tuple(UUID(one) for one in raw.get(name, ())) for name in ("expired", "deleted", "lifted")},
             }
         )
         if entry.seq != seq or entry.op not in OPS:

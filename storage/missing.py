@@ -11,12 +11,12 @@ MAX_TRIES: Final = 3
 
 _MISSING: Final = """
 WITH wanted AS (SELECT unnest(?) AS model, unnest(?) AS model_version),
-answers AS (SELECT c.* FROM coverage c JOIN latest USING (file_id, seq)),
-kept AS (SELECT file_id, model, model_version, max(seq) AS seq FROM coverage WHERE state <> 'failed' GROUP BY ALL)
+newest AS (SELECT c.* FROM coverage c JOIN latest USING (file_id, seq)),
+kept AS (SELECT file_id, model, model_version, max(seq) AS seq FROM answers WHERE state <> 'failed' GROUP BY ALL)
 SELECT f.file_id, f.sha256, f.duration_s, f.ingested_at, w.model, w.model_version,
        coalesce(a.tries, 0) AS tries, k.seq AS kept_seq
 FROM files f CROSS JOIN wanted w
-LEFT JOIN answers a USING (file_id, model, model_version)
+LEFT JOIN newest a USING (file_id, model, model_version)
 LEFT JOIN kept k USING (file_id, model, model_version)
 WHERE f.status = 'accepted'
   AND (a.state IS NULL OR (a.state = 'failed' AND a.tries < ? AND a.next_try_at <= ?))
@@ -63,7 +63,7 @@ def answers_kept(
     sql = """
         WITH wanted AS (SELECT unnest(?) AS model, unnest(?) AS model_version)
         SELECT file_id, model, arg_max(seq, (state <> 'failed', seq)) AS seq
-        FROM coverage JOIN wanted USING (model, model_version)
+        FROM answers JOIN wanted USING (model, model_version)
         WHERE file_id IN (SELECT unnest(?)) GROUP BY ALL
     """
     names, versions = [name for name, _ in enabled], [version for _, version in enabled]

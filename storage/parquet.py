@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from storage.errors import StoreError
+from storage.errors import MissingError, StoreError
 from storage.log import DataFile
 from storage.store import Store
-from storage.tables import TABLES, in_order
+from storage.tables import TABLES, in_order, with_seq
 
 
 def write_tables(
@@ -19,11 +19,12 @@ def write_tables(
 ) -> tuple[DataFile, ...]:
     """Write each table that has rows as one Parquet file, which nobody sees before a log entry names it."""
     return tuple(
-        _write_table(store, key, attempt, part, name, table) for name, table in tables.items() if table.num_rows
+        write_table(store, key, attempt, part, name, table) for name, table in tables.items() if table.num_rows
     )
 
 
-def _write_table(store: Store, key: UUID, attempt: UUID, part: str, name: str, table: pa.Table) -> DataFile:
+def write_table(store: Store, key: UUID, attempt: UUID, part: str, name: str, table: pa.Table) -> DataFile:
+    """Write rows of table `name`, sorted, as one Parquet file; rows of several entries have a column `seq`."""
     table = in_order(name, table)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
@@ -31,6 +32,7 @@ def _write_table(store: Store, key: UUID, attempt: UUID, part: str, name: str, t
     path = f"data/{name}/{key}/{attempt}-{part}.parquet"
     store.write(path, content)
     ids = table["file_id"]
+    seqs = pc.min_max(table["seq"]).as_py() if "seq" in table.column_names else {"min": None, "max": None}
     return DataFile(
         table=name,
         path=path,
@@ -39,52 +41,97 @@ def _write_table(store: Store, key: UUID, attempt: UUID, part: str, name: str, t
         min_file_id=ids[0].as_py(),
         max_file_id=ids[-1].as_py(),
         sha256=hashlib.sha256(content).hexdigest(),
+        min_seq=seqs["min"],
+        max_seq=seqs["max"],
     )
 
 
 def read_tables(
-    store: Store, files: Iterable[DataFile], name: str, file_ids: frozenset[UUID] | None = None
+    store: Store, files: Iterable[DataFile], name: str, file_ids: frozenset[UUID] | None = None, seq: int | None = None
 ) -> pa.Table:
-    """Read the rows of table `name` in `files`, of `file_ids` only where given.
+    """Read the rows of table `name` in `files`, of `file_ids` and of log entry `seq` only where given.
 
     Raises:
-        StoreError: A file that the log names is not there.
+        MissingError: A file is not there.
+        StoreError: A file cannot be read.
     """
     parts = [TABLES[name].empty_table()]
     for file in files:
         if file.table != name or (file_ids is not None and not _may_hold(file, file_ids)):
             continue
-        parts.append(read_table(store, file))
+        table = read_table(store, file)
+        if "seq" in table.column_names:
+            table = table if seq is None else table.filter(pc.equal(table["seq"], seq))
+            table = table.drop_columns(["seq"])
+        parts.append(table)
     table = pa.concat_tables(parts)
-    if file_ids is None:
-        return table
-    wanted = pa.array([file_id.bytes for file_id in file_ids], pa.binary(16))
-    ids = pa.chunked_array([chunk.storage for chunk in table["file_id"].chunks], type=pa.binary(16))
-    return table.filter(pc.is_in(ids, value_set=wanted))
+    return table if file_ids is None else table.filter(is_one_of(table["file_id"], file_ids))
+
+
+def is_one_of(column: pa.ChunkedArray, ids: Iterable[UUID]) -> pa.ChunkedArray:
+    """Say of each UUID in `column` whether it is one of `ids`."""
+    wanted = pa.array([one.bytes for one in ids], pa.binary(16))
+    storage = pa.chunked_array([chunk.storage for chunk in column.chunks], type=pa.binary(16))
+    return pc.is_in(storage, value_set=wanted)
 
 
 def _may_hold(file: DataFile, file_ids: frozenset[UUID]) -> bool:
     return any(file.min_file_id <= file_id <= file.max_file_id for file_id in file_ids)
 
 
-def read_table(store: Store, file: DataFile) -> pa.Table:
-    """Read one Parquet file that the log names.
+def read_rows(store: Store, file: DataFile) -> pa.Table:
+    """Read one live Parquet file, its rows with the seq that each is of as their first column."""
+    table = read_table(store, file)
+    if "seq" in table.column_names or file.min_seq is None:
+        return table
+    return with_seq(table, file.min_seq)
+
+
+def read_ids(store: Store, file: DataFile) -> pa.ChunkedArray:
+    """Read the column file_id of one Parquet file that the log names.
 
     Raises:
-        StoreError: It is not there, or damaged.
+        MissingError: It is not there.
+        StoreError: It is damaged.
     """
+    return _read(store, file, ["file_id"])["file_id"]
+
+
+def read_table(store: Store, file: DataFile, *, verify: bool = False) -> pa.Table:
+    """Read one Parquet file that the log names.
+
+    Args:
+        store: Where it lies.
+        file: Which.
+        verify: Compare its size, hash and rows with what the log says.
+
+    Raises:
+        MissingError: It is not there.
+        StoreError: It is damaged.
+    """
+    table = _read(store, file, None, verify=verify)
+    return _as_now(table, file.table)
+
+
+def _read(store: Store, file: DataFile, columns: list[str] | None, *, verify: bool = False) -> pa.Table:
     content = store.read(file.path)
     if content is None:
-        raise StoreError(f"{file.path}: the log names it, and it is not there; restore it from a copy of the lake")
+        raise MissingError(f"{file.path}: the log names it, and it is not there; restore it from a copy of the lake")
+    if verify and hashlib.sha256(content).hexdigest() != file.sha256:
+        raise StoreError(f"{file.path} is not what was written (its sha256 differs): restore it from a copy")
     try:
-        return _as_now(pq.read_table(pa.BufferReader(content)), file.table)
+        table = pq.read_table(pa.BufferReader(content), columns=columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{file.path} is damaged ({error}): restore it from a copy of the lake") from error
+    if verify and table.num_rows != file.rows:
+        raise StoreError(f"{file.path} has {table.num_rows} rows, and the log says {file.rows}: restore it from a copy")
+    return table
 
 
 def _as_now(table: pa.Table, name: str) -> pa.Table:
-    """Return rows of an older format with the columns that came since, empty."""
+    """Return rows of any format in today's columns: what came since is empty."""
     for field in TABLES[name]:
         if field.name not in table.column_names:
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))
-    return table
+    names = (["seq"] if "seq" in table.column_names else []) + TABLES[name].names
+    return table.select(names)

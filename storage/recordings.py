@@ -114,6 +114,9 @@ def _rows(
     parameters: Iterable[object],
 ) -> list[dict[str, Any]]:
     conditions, parameters = list(conditions), list(parameters)
+    if file_id is not None:  # said twice, so that the rows are found by it and not by a join
+        conditions.append("r.file_id = ?")
+        parameters.append(file_id)
     if model is not None:
         conditions.append("r.model = ?")
         parameters.append(model)

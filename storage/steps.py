@@ -1,4 +1,4 @@
-"""The steps of the protocol, by name, where a fault may strike. Only tests set `on_step`; it must not do anything else."""
+"""The steps of the protocol, by name, where a fault may strike. Only tests set `on_step`."""
 
 from collections.abc import Callable
 from typing import Final
@@ -24,6 +24,7 @@ MAINTENANCE_STEPS: Final = (
     "blob trashed",
     "erasure committed",
     "audio erased",
+    "erasure folded",
 )
 
 on_step: Callable[[str], None] | None = None

@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 _ID: Final = pa.uuid()
 _TIME: Final = pa.timestamp("us", tz="UTC")
+_SEQ: Final = pa.field("seq", pa.int64())
 
 FILES: Final = pa.schema(
     [
@@ -84,6 +86,82 @@ PREDICTIONS: Final = pa.schema(
 )
 """Every detection, whatever its confidence."""
 
+ENTRIES: Final = pa.schema(
+    [
+        ("seq", pa.int64()),
+        ("op", pa.string()),
+        ("key", _ID),
+        ("reference", _ID),
+        ("group_seq", pa.int64()),
+        ("started_at", _TIME),
+        ("committed_at", _TIME),
+        ("counts", pa.string()),  # JSON
+    ]
+)
+"""One row per log entry."""
+
+GROUP_MODELS: Final = pa.schema(
+    [
+        ("seq", pa.int64()),
+        ("name", pa.string()),
+        ("version", pa.string()),
+        ("task", pa.string()),
+        ("enabled", pa.bool_()),
+        ("settings", pa.string()),  # JSON
+    ]
+)
+"""The model group, as each `group` entry recorded it."""
+
+DATA_FILES: Final = pa.schema(
+    [
+        ("added_seq", pa.int64()),
+        ("table_name", pa.string()),
+        ("path", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("rows", pa.int64()),
+        ("min_file_id", _ID),
+        ("max_file_id", _ID),
+        ("sha256", pa.string()),
+        ("min_seq", pa.int64()),
+        ("max_seq", pa.int64()),
+    ]
+)
+"""The Parquet files that count: added by an entry and not removed by a later one."""
+
+REMOVED_FILES: Final = pa.schema([("path", pa.string()), ("seq", pa.int64())])
+"""Parquet files that do not count any more, with the entry that says so, for as long as they may still be there."""
+
+HELD: Final = pa.schema([("seq", pa.int64())])
+"""Refreshes that were not published when they were committed."""
+
+DECISIONS: Final = pa.schema([("seq", pa.int64()), ("released", pa.bool_())])
+"""What became of held refreshes."""
+
+EXPIRED: Final = pa.schema([("seq", pa.int64())])
+"""Refreshes that are not kept any more, but for rows that are some file's latest."""
+
+TOMBSTONES: Final = pa.schema(
+    [
+        ("file_id", _ID),
+        ("seq", pa.int64()),  # of the newest delete; rows of the file below it are gone
+        ("lifted", pa.bool_()),  # may be taken in again
+        ("purged", pa.bool_()),  # no Parquet file holds rows of it any more
+    ]
+)
+"""Recordings that were erased: nothing but their ids."""
+
+BOOKKEEPING: Final[dict[str, pa.Schema]] = {
+    "entries": ENTRIES,
+    "group_models": GROUP_MODELS,
+    "data_files": DATA_FILES,
+    "removed_files": REMOVED_FILES,
+    "held": HELD,
+    "decisions": DECISIONS,
+    "expired": EXPIRED,
+    "tombstones": TOMBSTONES,
+}
+"""What the log itself says, as tables: in snapshots and indexes only."""
+
 TABLES: Final[dict[str, pa.Schema]] = {
     "files": FILES,
     "sources": SOURCES,
@@ -112,8 +190,14 @@ def table_from_rows(name: str, rows: Iterable[dict[str, Any]]) -> pa.Table:
 
 def in_order(name: str, table: pa.Table) -> pa.Table:
     """Return `table` sorted as its files are kept: by file first, so that one file's rows lie together."""
-    keys = pa.table({key: _sortable(table[key]) for key in _ORDER[name]})
-    return table.take(pc.sort_indices(keys, sort_keys=[(key, "ascending") for key in _ORDER[name]]))
+    order = [*_ORDER[name], "seq"] if "seq" in table.column_names else _ORDER[name]
+    keys = pa.table({key: _sortable(table[key]) for key in order})
+    return table.take(pc.sort_indices(keys, sort_keys=[(key, "ascending") for key in order]))
+
+
+def with_seq(table: pa.Table, seq: int) -> pa.Table:
+    """Return `table` with a first column `seq`: the log entry that its rows are of."""
+    return table.add_column(0, _SEQ, pa.array(np.full(table.num_rows, seq)))
 
 
 def _sortable(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -1,0 +1,126 @@
+"""The index's tables and views in SQL. It must not know where rows come from.
+
+Rows lie in the schema `tail` in memory, which grows entry by entry, and in the database `base`, a file that is never
+written. What queries name are views over both.
+"""
+
+from typing import Final
+
+import pyarrow as pa
+
+from storage.tables import BOOKKEEPING, TABLES
+
+SQL_TYPES: Final = {
+    pa.string(): "VARCHAR",
+    pa.bool_(): "BOOLEAN",
+    pa.int16(): "SMALLINT",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.float64(): "DOUBLE",
+    pa.uuid(): "UUID",
+    pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
+}
+
+_SEQ: Final = pa.schema([("seq", pa.int64())])
+SCHEMAS: Final[dict[str, pa.Schema]] = BOOKKEEPING | {
+    name: pa.unify_schemas([_SEQ, schema]) for name, schema in TABLES.items()
+}
+"""Every table of an index and of a snapshot, with the seq of each row."""
+
+SNAPSHOT_ORDER: Final[dict[str, str]] = {
+    "entries": "seq",
+    "group_models": "seq",
+    "data_files": "path",
+    "removed_files": "path",
+    "held": "seq",
+    "decisions": "seq",
+    "expired": "seq",
+    "tombstones": "file_id",
+    "files": "file_id",
+    "sources": "file_id, seq",
+    "coverage": "file_id, seq",
+    "utterances": "file_id, model, channel, utterance",
+    "predictions": "file_id, model, channel, start_s",
+}
+"""The order of each table's rows in snapshots and base files: by file, so that one file's rows lie together."""
+
+_INDEXED: Final = ("files", "sources", "coverage", "utterances", "predictions", "tombstones")
+
+_UNLESS_NEWER: Final = {
+    "files": ("file_id", "tail.files"),  # what is said last of a recording counts
+    "tombstones": ("file_id", "tail.tombstones"),
+    "data_files": ("path", "tail.removed_files"),
+}
+"""Tables of which rows in the tail take the place of rows in the base: by which column, and where to look for it."""
+
+_LATEST: Final = """
+CREATE OR REPLACE VIEW latest AS SELECT file_id, max(seq) AS seq FROM coverage
+WHERE seq NOT IN (SELECT seq FROM withheld) GROUP BY file_id
+"""
+"""A file's latest reference: it wins as a whole, and nothing is merged across references."""
+
+_WITHHELD: Final = """
+CREATE OR REPLACE VIEW withheld AS
+SELECT seq FROM held WHERE seq NOT IN (SELECT seq FROM decisions WHERE released)
+"""
+
+_ANSWERS: Final = """
+CREATE OR REPLACE VIEW answers AS SELECT c.* FROM coverage c
+WHERE c.seq NOT IN (SELECT seq FROM withheld)
+  AND (c.seq NOT IN (SELECT seq FROM expired) OR (c.file_id, c.seq) IN (SELECT (file_id, seq) FROM latest))
+"""
+"""Coverage whose rows are kept and published: of expired references only what is some file's latest."""
+
+_ERASED: Final = "CREATE OR REPLACE VIEW erased AS SELECT file_id FROM tombstones WHERE NOT lifted"
+
+_CURRENT_SOURCES: Final = """
+CREATE OR REPLACE VIEW current_sources AS SELECT * EXCLUDE (seq) FROM sources
+QUALIFY row_number() OVER (PARTITION BY uri ORDER BY seen_at DESC, seq DESC) = 1
+"""
+"""What was said last of each source."""
+
+
+def columns(schema: pa.Schema) -> str:
+    """Return the columns of a table as CREATE TABLE wants them."""
+    return ", ".join(f"{field.name} {SQL_TYPES[field.type]}" for field in schema)
+
+
+def tail_tables() -> list[str]:
+    """Return what makes the empty tables of a tail."""
+    created = [f"CREATE TABLE tail.{name} ({columns(schema)})" for name, schema in SCHEMAS.items()]
+    indexed = [f"CREATE INDEX {name}_file ON tail.{name} (file_id)" for name in _INDEXED]
+    return [
+        "CREATE SCHEMA tail",
+        *created,
+        *indexed,
+        "CREATE TABLE tail.state (seq BIGINT, group_seq BIGINT)",
+        "CREATE INDEX entries_key ON tail.entries (key)",
+        "CREATE INDEX removed_files_path ON tail.removed_files (path)",
+        "CREATE TABLE tail.erased (file_id UUID)",  # since the base: its rows of them do not count
+    ]
+
+
+def views(tables: frozenset[str], *, erased: bool) -> list[str]:
+    """Return what makes the views.
+
+    Args:
+        tables: Those of TABLES that the tail follows; the others have no view, rather than half of one.
+        erased: Recordings have been erased since the base was made.
+    """
+    made = [_union(name, erased=erased) for name in SCHEMAS if name in BOOKKEEPING or name in tables]
+    made += [_WITHHELD, _ERASED]
+    if "coverage" in tables:
+        made += [_LATEST, _ANSWERS]
+    if "sources" in tables:
+        made.append(_CURRENT_SOURCES)
+    return made
+
+
+def _union(name: str, *, erased: bool) -> str:
+    base = f"SELECT b.* FROM base.{name} b"  # noqa: S608  names from above
+    if name in _UNLESS_NEWER:
+        column, newer = _UNLESS_NEWER[name]
+        base += f" ANTI JOIN {newer} n ON b.{column} = n.{column}"
+    if erased and name in TABLES:
+        base += " ANTI JOIN tail.erased e ON b.file_id = e.file_id"
+    return f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM tail.{name} UNION ALL {base}"  # noqa: S608

@@ -1,0 +1,159 @@
+"""The tail of an index: applies log entries to it. It must not know who queries the rows."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+from uuid import UUID
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from storage.log import DataFile, LogEntry
+from storage.parquet import read_rows
+from storage.schema import SCHEMAS, tail_tables, views
+from storage.store import Store
+
+_REFERENCE_SEQ: Final = "(SELECT max(seq) FROM entries WHERE op = 'refresh' AND reference = ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The state of an index: the last log entry that it has, and the group's last one."""
+
+    seq: int
+    group_seq: int
+
+
+class Tail:
+    """The rows above one base, up to log entry `seen.seq`."""
+
+    def __init__(
+        self, store: Store, connection: duckdb.DuckDBPyConnection, tables: frozenset[str], start: Seen
+    ) -> None:
+        self._store, self._connection, self._tables = store, connection, tables
+        self.start = self.seen = start
+        self.erased = False  # recordings were, since the base was made: it holds rows of theirs, which views leave out
+        for statement in [*tail_tables(), *views(tables, erased=False)]:
+            connection.execute(statement)
+        connection.execute("INSERT INTO tail.state VALUES (?, ?)", [start.seq, start.group_seq])
+
+    def apply(self, entries: list[LogEntry]) -> None:
+        """Apply the entries that follow the last one, each in a transaction of its own.
+
+        Where an entry removes files that another one of them adds, those may be gone from the store already, and their
+        rows come with the files that took their place: then all of them are one transaction.
+
+        Raises:
+            MissingError: A file is not in the store: it may have been removed since the log was read.
+            StoreError: The store cannot be read.
+        """
+        removed = {path for entry in entries for path in entry.removed}
+        rewritten = any(file.path in removed for entry in entries for file in entry.files)
+        for together in [entries] if rewritten else [[entry] for entry in entries]:
+            rows = [self._rows(entry, removed) for entry in together]
+            self._connection.begin()
+            try:
+                for entry, tables in zip(together, rows, strict=True):
+                    self._apply(entry, tables)
+                last = together[-1]
+                self._run("UPDATE tail.state SET seq = ?, group_seq = ?", [last.seq, last.group_seq])
+                self._connection.commit()
+            except BaseException:
+                self._connection.rollback()
+                raise
+            self.seen = Seen(last.seq, last.group_seq)
+
+    def _rows(self, entry: LogEntry, removed: set[str]) -> list[tuple[str, pa.Table]]:
+        """Read what an entry adds that the index lacks: of a rewrite, rows of entries that are applied with it."""
+        known = self.seen.seq
+        found: list[tuple[str, pa.Table]] = []
+        for file in entry.live_files:
+            if file.table in self._tables and file.path not in removed and (file.max_seq or 0) > known:
+                rows = read_rows(self._store, file)
+                found.append((file.table, rows.filter(pc.greater(rows["seq"], known)) if entry.removed else rows))
+        return found
+
+    def _apply(self, entry: LogEntry, rows: list[tuple[str, pa.Table]]) -> None:
+        counts = json.dumps(dict(entry.counts))
+        times = [entry.started_at, entry.committed_at]
+        values = [entry.seq, entry.op, entry.key, entry.reference, entry.group_seq, *times, counts]
+        self._insert("entries", [values])
+        self._insert(
+            "group_models",
+            [
+                [entry.seq, model.name, model.version, model.task, model.enabled, json.dumps(dict(model.settings))]
+                for model in entry.group
+            ],
+        )
+        self._apply_files(entry)
+        self._apply_references(entry)
+        for name, table in rows:
+            self._add(name, table)
+        if entry.op == "delete":
+            self._erase(entry)
+
+    def _apply_files(self, entry: LogEntry) -> None:
+        self._insert("data_files", [_data_file(entry.seq, file) for file in entry.live_files])
+        if entry.removed:
+            paths = list(entry.removed)
+            self._run("INSERT INTO tail.removed_files SELECT unnest(?), ?", [paths, entry.seq])
+            self._run("DELETE FROM tail.data_files WHERE path IN (SELECT unnest(?))", [paths])
+        if entry.op == "rewrite":  # it says of whom nothing is left
+            for file_id in entry.deleted:
+                rows = self._run("SELECT seq, lifted FROM tombstones WHERE file_id = ?", [file_id]).fetchall()
+                for seq, lifted in rows:
+                    self._tombstone(file_id, seq, lifted=lifted, purged=True)
+
+    def _apply_references(self, entry: LogEntry) -> None:
+        if entry.held:
+            self._insert("held", [[entry.seq]])
+        if entry.op in ("release", "reject"):
+            self._run(
+                f"INSERT INTO tail.decisions SELECT {_REFERENCE_SEQ}, ?", [entry.reference, entry.op == "release"]
+            )
+        for reference in entry.expired:
+            self._run(f"INSERT INTO tail.expired SELECT {_REFERENCE_SEQ}", [reference])
+
+    def _add(self, name: str, rows: pa.Table) -> None:
+        self._connection.register("arriving", rows)
+        columns = ", ".join(SCHEMAS[name].names)
+        self._run(f"INSERT INTO tail.{name} SELECT {columns} FROM arriving")  # noqa: S608  names of the schema
+        if name == "files":  # what is said last of a recording counts: a rejected one may be accepted later
+            self._run(
+                "DELETE FROM tail.files f USING (SELECT file_id, max(seq) AS seq FROM tail.files WHERE file_id IN"
+                " (SELECT file_id FROM arriving) GROUP BY file_id HAVING count(*) > 1) newest"
+                " WHERE f.file_id = newest.file_id AND f.seq < newest.seq"
+            )
+        self._connection.unregister("arriving")
+
+    def _erase(self, entry: LogEntry) -> None:
+        for file_id in entry.deleted:
+            self._tombstone(file_id, entry.seq, lifted=False, purged=False)
+            for name in self._tables:
+                self._run(f"DELETE FROM tail.{name} WHERE file_id = ?", [file_id])  # noqa: S608
+            self._insert("erased", [[file_id]])
+        for file_id in entry.lifted:
+            for seq, purged in self._run("SELECT seq, purged FROM tombstones WHERE file_id = ?", [file_id]).fetchall():
+                self._tombstone(file_id, seq, lifted=True, purged=purged)
+        if entry.deleted:
+            self.erased = True
+            for statement in views(self._tables, erased=True):
+                self._run(statement)
+
+    def _tombstone(self, file_id: UUID, seq: int, *, lifted: bool, purged: bool) -> None:
+        self._run("DELETE FROM tail.tombstones WHERE file_id = ?", [file_id])
+        self._insert("tombstones", [[file_id, seq, lifted, purged]])
+
+    def _insert(self, name: str, rows: Iterable[list[Any]]) -> None:
+        for row in rows:
+            self._run(f"INSERT INTO tail.{name} VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
+
+    def _run(self, sql: str, parameters: Iterable[object] = ()) -> duckdb.DuckDBPyConnection:
+        return self._connection.execute(sql, list(parameters))
+
+
+def _data_file(seq: int, file: DataFile) -> list[object]:
+    values = asdict(file)
+    return [seq, values.pop("table"), *values.values()]
