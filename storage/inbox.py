@@ -26,6 +26,8 @@ class Receipt:
     size_bytes: int
     name: str
     received_at: datetime
+    uri: str | None = None  # of the object, where the upload is one in a bucket as well
+    etag: str | None = None  # which content that object had
 
     @property
     def file_id(self) -> UUID:
@@ -44,21 +46,30 @@ class Inbox:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def add(self, blob: Blob, name: str) -> Receipt:
-        """Write the receipt of an upload, durably: the upload may be acknowledged once this returns."""
+    def add(self, blob: Blob, name: str, *, uri: str | None = None, etag: str | None = None) -> Receipt:
+        """Write the receipt of an upload, durably: the upload may be acknowledged once this returns.
+
+        Args:
+            blob: Its bytes in the media store.
+            name: What the user calls it.
+            uri: The object that it is as well, where it was put into a bucket.
+            etag: That object's.
+        """
         receipt = Receipt(
             path=f"inbox/{blob.sha256}.{uuid.uuid4().hex}.json",
             sha256=blob.sha256,
             size_bytes=blob.size_bytes,
             name=readable(name),
             received_at=datetime.now(UTC),
+            uri=uri,
+            etag=etag,
         )
         body = {
             "sha256": receipt.sha256,
             "size_bytes": receipt.size_bytes,
             "name": receipt.name,
             "received_at": receipt.received_at.isoformat(),
-        }
+        } | ({"uri": uri, "etag": etag} if uri else {})
         self._store.write(receipt.path, json.dumps(body).encode())
         return receipt
 
@@ -87,6 +98,8 @@ class Inbox:
                 size_bytes=int(raw["size_bytes"]),
                 name=readable(raw["name"]),
                 received_at=datetime.fromisoformat(raw["received_at"]),
+                uri=raw.get("uri"),
+                etag=raw.get("etag"),
             )
             if not re.fullmatch("[0-9a-f]{64}", receipt.sha256) or receipt.received_at.tzinfo is None:
                 raise ValueError("its sha256 or its time is none")

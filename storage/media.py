@@ -4,12 +4,14 @@ import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 from uuid import UUID
 
 from storage.store import Store, writing
 
+TRASH: Final = "trash"
 BLOCK_BYTES: Final = 1 << 20
 
 
@@ -26,14 +28,22 @@ class Blob:
         return file_id_of(self.sha256)
 
 
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Bytes on this host that are hashed, and not in the store yet."""
+
+    blob: Blob
+    path: Path
+
+
 def file_id_of(sha256: str) -> UUID:
     """Return the id of the recording whose bytes hash to `sha256`: the hash's first 128 bits."""
     return UUID(hex=sha256[:32])
 
 
-def trash_path(sha256: str) -> str:
-    """Return where the bytes lie once nothing seems to need them."""
-    return f"trash/{sha256}"
+def trash_path(sha256: str, at: datetime) -> str:
+    """Return where the bytes lie that nothing seemed to need at that time."""
+    return f"{TRASH}/{sha256}.{int(at.timestamp())}"
 
 
 def media_path(sha256: str) -> str:
@@ -52,29 +62,49 @@ class Media:
         self._store = store
 
     def add(self, content: BinaryIO) -> Blob:
-        """Copy `content` into the store, durably, in blocks; the same bytes again change nothing.
+        """Copy `content` into the store, durably; the same bytes again change nothing.
 
         Raises:
             OSError: `content` cannot be read.
             StoreError: The store cannot be written, or is full.
         """
+        with self.staged(content) as staged:
+            self.keep(staged)
+        return staged.blob
+
+    @contextlib.contextmanager
+    def staged(self, content: BinaryIO) -> Iterator[Staged]:
+        """Copy `content` to a file on this host, in blocks; unless it is kept, it is gone with the context.
+
+        Raises:
+            OSError: `content` cannot be read.
+            StoreError: This host's disk cannot be written, or is full.
+        """
         digest, size_bytes = hashlib.sha256(), 0
-        with self._store.staging() as (file, staged):
+        with self._store.staging() as (file, path):
             while block := content.read(BLOCK_BYTES):
                 digest.update(block)
                 size_bytes += len(block)
-                with writing(staged.parent):
+                with writing(path.parent):
                     file.write(block)
-            with writing(staged.parent):
+            with writing(path.parent):
                 file.flush()
-            blob = Blob(digest.hexdigest(), size_bytes)
-            self._store.adopt(staged, media_path(blob.sha256))
-        return blob
+            yield Staged(Blob(digest.hexdigest(), size_bytes), path)
+
+    def keep(self, staged: Staged) -> None:
+        """Take a staged copy into the store, durably.
+
+        Raises:
+            StoreError: The store cannot be written, or is full.
+        """
+        self._store.adopt(staged.path, media_path(staged.blob.sha256))
 
     def has(self, sha256: str) -> bool:
         """Say whether the bytes are there; they are taken back out of the trash where need be."""
         path = media_path(sha256)
-        return self._store.stat(path) is not None or self._store.move(trash_path(sha256), path)
+        return self._store.stat(path) is not None or any(
+            self._store.move(trashed, path) for trashed in self._trashed(sha256)
+        )
 
     @contextlib.contextmanager
     def on_disk(self, sha256: str) -> Iterator[Path]:
@@ -89,5 +119,12 @@ class Media:
 
     def remove(self, sha256: str) -> None:
         """Remove the bytes for good."""
-        self._store.remove(media_path(sha256))
-        self._store.remove(trash_path(sha256))
+        for path in (media_path(sha256), *self._trashed(sha256)):
+            self._store.remove(path)
+
+    def trash(self, sha256: str, at: datetime) -> None:
+        """Put the bytes where they are out of the way, and can still be had."""
+        self._store.move(media_path(sha256), trash_path(sha256, at))
+
+    def _trashed(self, sha256: str) -> list[str]:
+        return [f"{TRASH}/{name}" for name in self._store.names(TRASH) if name.startswith(sha256)]

@@ -1,5 +1,6 @@
 """Where a lake lies, as something that can be handed to another process or host. It must not open anything."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -7,6 +8,11 @@ from typing import Final
 from pydantic import SecretStr
 
 S3_SCHEME: Final = "s3://"
+BUCKET_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+STORAGES: Final = "storages/"
+"""Where recordings lie in the bucket of uploads: those that the API puts there, and those that others do."""
+
+_PREFIX: Final = re.compile(r"[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +48,35 @@ class Place:
     def is_s3(self) -> bool:
         """Say whether the lake lies in a bucket."""
         return self.url.startswith(S3_SCHEME)
+
+
+def normalised(url: str) -> str:
+    """Return where a lake lies in one way of writing: an absolute path, or `s3://bucket[/prefix]`.
+
+    Raises:
+        ValueError: It is another kind of URL, or names no bucket, or a prefix that keys should not have.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return str(Path(url).expanduser().absolute())
+    if f"{scheme}://" != S3_SCHEME:
+        raise ValueError(f"{scheme}:// is no place for a lake: give a folder's path, or s3://bucket/prefix")
+    bucket, _, prefix = rest.rstrip("/").partition("/")
+    if not re.fullmatch(BUCKET_NAME, bucket):
+        raise ValueError(f"{bucket!r} is no bucket's name: give s3://bucket or s3://bucket/prefix")
+    if prefix and (not _PREFIX.fullmatch(prefix) or {".", ".."} & set(prefix.split("/"))):
+        raise ValueError(
+            f"{prefix!r} cannot be a prefix: use letters, digits and !_.*'()- between single slashes, and no '..'"
+        )
+    return f"{S3_SCHEME}{bucket}/{prefix}".rstrip("/")
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """Return bucket and prefix of `s3://bucket/prefix`."""
+    bucket, _, prefix = url.removeprefix(S3_SCHEME).partition("/")
+    return bucket, prefix.strip("/")
+
+
+def object_uri(bucket: str, key: str) -> str:
+    """Return the URI of an object. Its key stays as it is, so that URIs sort as keys do."""
+    return f"{S3_SCHEME}{bucket}/{key}"

@@ -6,10 +6,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from storage.errors import SettingsError
+from storage.place import BUCKET_NAME, S3_SCHEME, STORAGES, Place, S3Access, normalised, split_url
 
 ENV_FILE: Final = "AUDIOPHILE_ENV_FILE"
 
@@ -21,13 +22,19 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True)
 
-    data: Path = Field(
-        Path("data"),
+    data: str = Field(
+        "data",
         validation_alias="AUDIOPHILE_DATA",
-        description="Folder of everything that is stored, Prefect's own database included.",
+        description="Where recordings and tables are stored: a folder, or `s3://bucket/prefix`.",
+    )
+    local_folder: Path | None = Field(
+        None,
+        validation_alias="AUDIOPHILE_LOCAL",
+        description="Folder of this host's own: Prefect's database, the watched folder, index files, downloads. "
+        "Default: `AUDIOPHILE_DATA` where that is a folder, else `data`.",
     )
     file_path: Path | None = Field(
-        None, validation_alias="FILE_PATH", description="Watched folder. Default: `<AUDIOPHILE_DATA>/incoming`."
+        None, validation_alias="FILE_PATH", description="Watched folder. Default: `<AUDIOPHILE_LOCAL>/incoming`."
     )
     phrases: Phrases = Field(
         ("call", "is", "recorded"),
@@ -102,14 +109,32 @@ class Settings(BaseSettings):
     db_host: str = Field("", validation_alias="DB_HOST", description="Reserved, likewise.")
     db_port: int = Field(5432, ge=1, le=65_535, validation_alias="DB_PORT", description="Reserved, likewise.")
     db_name: str = Field("", validation_alias="DB_NAME", description="Reserved, likewise.")
-    aws_access_key_id: str = Field("", validation_alias="AWS_ACCESS_KEY_ID", description="Reserved: uploads to S3.")
-    aws_secret_access_key: SecretStr = Field(
-        SecretStr(""), validation_alias="AWS_SECRET_ACCESS_KEY", description="Reserved, likewise."
+    aws_access_key_id: str = Field(
+        "",
+        validation_alias="AWS_ACCESS_KEY_ID",
+        description="Key for S3: uploads to it, and a store in a bucket (which without one asks boto's own chain).",
     )
-    aws_region: str = Field("", validation_alias="AWS_REGION", description="Reserved, likewise.")
-    aws_s3_bucket: str = Field("", validation_alias="AWS_S3_BUCKET", description="Reserved, likewise.")
+    aws_secret_access_key: SecretStr = Field(
+        SecretStr(""), validation_alias="AWS_SECRET_ACCESS_KEY", description="Its secret."
+    )
+    aws_region: str = Field("", validation_alias="AWS_REGION", description="Region of the buckets.")
+    aws_endpoint_url: str = Field(
+        "",
+        validation_alias="AWS_ENDPOINT_URL",
+        pattern=r"^(https?://[^\s/?#]+(/[^\s?#]*)?)?$",
+        description="Address of an S3-compatible server. Default: Amazon's.",
+    )
+    aws_s3_bucket: str = Field(
+        "",
+        validation_alias="AWS_S3_BUCKET",
+        pattern=rf"^({BUCKET_NAME})?$",
+        description="Bucket of uploads to S3; what others put there under `storages/` is taken in as well.",
+    )
     s3_bucket_url: str = Field(
-        "", validation_alias="S3_BUCKET_URL", description="Reserved: public base of links to objects in S3."
+        "",
+        validation_alias="S3_BUCKET_URL",
+        pattern=r"^(https?://[^\s?#]+)?$",
+        description="Public base of links to objects in that bucket. Default: `s3://<AWS_S3_BUCKET>`.",
     )
 
     @field_validator("phrases", "demo_phrases", mode="before")
@@ -127,15 +152,59 @@ class Settings(BaseSettings):
                 raise ValueError(f"the phrase {phrase!r} has no letter or digit and could never be found: remove it")
         return value
 
-    @field_validator("data", "file_path")
+    @field_validator("data", mode="before")
+    @classmethod
+    def _one_way_of_writing(cls, value: object) -> object:
+        return normalised(str(value)) if isinstance(value, str | Path) else value
+
+    @field_validator("local_folder", "file_path")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value is not None else None
 
+    @model_validator(mode="after")
+    def _lake_apart_from_uploads(self) -> "Settings":
+        """Refuse a lake among the objects that ingest lists: it would take in its own files as recordings."""
+        if self.place.is_s3 and self.aws_s3_bucket:
+            bucket, prefix = split_url(self.data)
+            if bucket == self.aws_s3_bucket and f"{prefix}/".startswith(STORAGES):
+                raise ValueError(
+                    f"AUDIOPHILE_DATA={self.data} lies where uploads to AWS_S3_BUCKET={bucket} do: use another prefix"
+                )
+        return self
+
+    @property
+    def access(self) -> S3Access:
+        """How buckets are reached."""
+        return S3Access(self.aws_endpoint_url, self.aws_region, self.aws_access_key_id, self.aws_secret_access_key)
+
+    @property
+    def place(self) -> Place:
+        """Where the lake lies."""
+        return Place(self.data, self.local, self.access)
+
+    @property
+    def local(self) -> Path:
+        """The folder of this host's own."""
+        if self.local_folder is not None:
+            return self.local_folder
+        return Path("data").absolute() if self.data.startswith(S3_SCHEME) else Path(self.data)
+
     @property
     def watched_folder(self) -> Path:
         """The folder that ingest watches."""
-        return self.file_path or self.data / "incoming"
+        return self.file_path or self.local / "incoming"
+
+    @property
+    def missing_for_s3(self) -> list[str]:
+        """Names of the settings that uploads to S3 lack; none means that the bucket is used."""
+        needed = {
+            "AWS_ACCESS_KEY_ID": self.aws_access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.aws_secret_access_key.get_secret_value(),
+            "AWS_REGION": self.aws_region,
+            "AWS_S3_BUCKET": self.aws_s3_bucket,
+        }
+        return [name for name, value in needed.items() if not value]
 
     @property
     def public_url(self) -> str:
@@ -175,8 +244,8 @@ def get_settings() -> Settings:
     return read_settings()
 
 
-def require_writable(folder: Path) -> None:
-    """Make `folder` and prove that files can be made in it.
+def require_writable(folder: Path, setting: str = "AUDIOPHILE_DATA") -> None:
+    """Make `folder`, which `setting` names, and prove that files can be made in it.
 
     Raises:
         SettingsError: It cannot be made or written.
@@ -187,6 +256,6 @@ def require_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise SettingsError(
-            f"AUDIOPHILE_DATA={folder}: cannot be written ({error.strerror}). "
-            "Make it writable for this user, or set AUDIOPHILE_DATA to another folder."
+            f"{setting}={folder}: cannot be written ({error.strerror}). "
+            f"Make it writable for this user, or set {setting} to another folder."
         ) from error

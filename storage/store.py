@@ -30,7 +30,7 @@ class Stored:
 
 
 class Store(Protocol):
-    """What storage needs of a place that keeps bytes. Whatever fails raises StoreError."""
+    """What storage needs of a place that keeps bytes; its `str` names it. Whatever fails raises StoreError."""
 
     def read(self, path: str) -> bytes | None:
         """Return the bytes at `path`, or None where there are none."""
@@ -75,12 +75,18 @@ class Store(Protocol):
     def move(self, path: str, new_path: str) -> bool:
         """Move the bytes at `path`, replacing what is at `new_path`; False says that nothing was there."""
 
+    def clear_unfinished(self, before: datetime) -> int:
+        """Remove what writers that were killed before then left on this host; return how many files."""
+
 
 class LocalStore:
     """A folder on a disk that honours fsync and hard links."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    def __str__(self) -> str:
+        return str(self.root)
 
     def read(self, path: str) -> bytes | None:
         """Return the bytes at `path`, or None where there are none."""
@@ -149,7 +155,7 @@ class LocalStore:
     @contextlib.contextmanager
     def staging(self) -> Iterator[tuple[BinaryIO, Path]]:
         """Open a hidden file on the same disk."""
-        with self._hidden_file(self.local_path(STAGING)) as opened:
+        with hidden_file(self.local_path(STAGING)) as opened:
             yield opened
 
     def adopt(self, staged: Path, path: str) -> None:
@@ -183,27 +189,17 @@ class LocalStore:
             sync_folder(old.parent)
         return True
 
+    def clear_unfinished(self, before: datetime) -> int:
+        """Remove hidden files that nobody has written since then."""
+        return clear_hidden(self.root, before)
+
     def local_path(self, path: str) -> Path:
         """Return where `path` is on this disk."""
         return self.root / path
 
     @contextlib.contextmanager
-    def _hidden_file(self, folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
-        """Open a hidden file in `folder`; what is left of it at the end is removed."""
-        with writing(folder):
-            make_folder(folder)
-            staged = folder / f".{uuid.uuid4().hex}.tmp"
-            file = staged.open("xb")
-        try:
-            yield file, staged
-        finally:
-            with contextlib.suppress(OSError):  # what could not be written once cannot be flushed either
-                file.close()
-            staged.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
     def _staged(self, path: str, content: bytes) -> Iterator[Path]:
-        with self._hidden_file(self.local_path(path).parent) as (file, staged), writing(staged.parent):
+        with hidden_file(self.local_path(path).parent) as (file, staged), writing(staged.parent):
             file.write(content)
             reached("bytes written")
             sync_file(file)
@@ -211,6 +207,32 @@ class LocalStore:
             yield staged
             reached("bytes placed")
             sync_folder(staged.parent)
+
+
+@contextlib.contextmanager
+def hidden_file(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """Open a hidden file in `folder`; what is left of it at the end is removed."""
+    with writing(folder):
+        make_folder(folder)
+        staged = folder / f".{uuid.uuid4().hex}.tmp"
+        file = staged.open("xb")
+    try:
+        yield file, staged
+    finally:
+        with contextlib.suppress(OSError):  # what could not be written once cannot be flushed either
+            file.close()
+        staged.unlink(missing_ok=True)
+
+
+def clear_hidden(folder: Path, before: datetime) -> int:
+    """Remove what `hidden_file` made below `folder` and nobody has written since; return how many files."""
+    cleared = 0
+    for file in folder.rglob(f".{'[0-9a-f]' * 32}.tmp"):  # and no hidden file of a user's, in the watched folder
+        with contextlib.suppress(OSError):  # gone meanwhile
+            if file.stat().st_mtime < before.timestamp():
+                file.unlink()
+                cleared += 1
+    return cleared
 
 
 @contextlib.contextmanager

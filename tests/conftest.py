@@ -1,4 +1,4 @@
-"""What every test run shares: one Prefect server, which takes seconds to start."""
+"""What every test run shares: one Prefect server, which takes seconds to start, and one S3 server."""
 
 import os
 from collections.abc import Iterator
@@ -9,6 +9,8 @@ from prefect.testing.utilities import prefect_test_harness
 
 from flows.runs import end_quietly
 from storage.settings import ENV_FILE, Settings
+from tests.s3 import S3Server
+from tests.s3 import s3_server as running_s3_server
 
 
 def pytest_configure() -> None:
@@ -23,3 +25,9 @@ def pytest_configure() -> None:
 def prefect_url() -> Iterator[str]:
     with prefect_test_harness(server_startup_timeout=120):
         yield str(PREFECT_API_URL.value())
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with running_s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server

@@ -33,14 +33,16 @@ def test_the_same_bytes_are_one_file_wherever_they_come_from(
     sha256 = hashlib.sha256(content).hexdigest()
     assert first == again == Blob(sha256, len(content))
     assert stored(store) == [f"media/{sha256[:2]}/{sha256}"]
-    assert Media(store).path(sha256).read_bytes() == content
+    with Media(store).on_disk(sha256) as path:
+        assert path.read_bytes() == content
 
 
 def test_a_recording_of_many_blocks_is_stored_whole(store: LocalStore) -> None:
     content = bytes(range(256)) * (BLOCK_BYTES // 100)
     blob = Media(store).add(io.BytesIO(content))
     assert blob.size_bytes == len(content)
-    assert Media(store).path(blob.sha256).read_bytes() == content
+    with Media(store).on_disk(blob.sha256) as path:
+        assert path.read_bytes() == content
 
 
 def test_the_id_is_the_first_half_of_the_hash() -> None:
@@ -86,6 +88,22 @@ def test_receipts_come_back_oldest_first_and_are_known_by_every_host(
     written = [Inbox(LocalStore(root)).add(blob(number), name) for number, name in enumerate(names)]
     assert Inbox(LocalStore(root)).receipts() == written
     assert [receipt.name for receipt in written] == names
+
+
+def test_a_receipt_says_which_object_the_upload_is_as_well(store: LocalStore) -> None:
+    written = Inbox(store).add(blob(1), "a.wav", uri="s3://bucket/storages/1", etag='"e"')
+    assert Inbox(store).receipts() == [written]
+    assert (written.uri, written.etag) == ("s3://bucket/storages/1", '"e"')
+
+
+def test_what_is_staged_is_hashed_and_gone_unless_it_is_kept(store: LocalStore) -> None:
+    with Media(store).staged(io.BytesIO(b"hello")) as staged:
+        assert staged.blob == Blob(hashlib.sha256(b"hello").hexdigest(), 5)
+        assert staged.path.read_bytes() == b"hello"
+    assert stored(store) == []
+    with Media(store).staged(io.BytesIO(b"hello")) as staged:
+        Media(store).keep(staged)
+    assert stored(store) == [media_path(staged.blob.sha256)]
 
 
 def test_the_receipts_of_one_recording_can_be_asked_for(store: LocalStore) -> None:

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from storage.errors import SettingsError
+from storage.place import Place, S3Access
 from storage.settings import ENV_FILE, Settings, get_settings, read_settings, require_writable
 
 ALIASES = {str(field.validation_alias): name for name, field in Settings.model_fields.items()}
@@ -28,12 +29,12 @@ def test_every_setting_has_a_default_and_a_description() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name
         assert not field.is_required(), name
-        assert getattr(settings, name) is not None or name == "file_path"
+        assert getattr(settings, name) is not None or name in ("file_path", "local_folder")
 
 
 def test_the_defaults_are_those_that_clients_know(tmp_path: Path) -> None:
     settings = made()
-    assert settings.data == tmp_path / "data"
+    assert settings.place == Place(str(tmp_path / "data"), tmp_path / "data")
     assert settings.watched_folder == tmp_path / "data" / "incoming"
     assert settings.phrases == ("call", "is", "recorded")
     assert settings.model_confidence_threshold == 0.9
@@ -127,8 +128,74 @@ def test_a_setting_that_is_left_empty_has_its_default(monkeypatch: pytest.Monkey
 
 def test_paths_become_absolute_so_that_no_process_depends_on_its_folder(tmp_path: Path) -> None:
     settings = made(AUDIOPHILE_DATA="lake", FILE_PATH="~/calls")
-    assert settings.data == tmp_path / "lake"
+    assert settings.data == str(settings.local) == str(tmp_path / "lake")
     assert settings.watched_folder == Path.home() / "calls"
+
+
+@pytest.mark.parametrize(
+    ("written", "url"),
+    [
+        ("s3://lake", "s3://lake"),
+        ("s3://lake/", "s3://lake"),
+        ("s3://my.lake-1/calls/2026_a!/", "s3://my.lake-1/calls/2026_a!"),
+    ],
+)
+def test_a_lake_in_a_bucket_leaves_this_hosts_own_files_on_its_disk(tmp_path: Path, written: str, url: str) -> None:
+    settings = made(
+        AUDIOPHILE_DATA=written,
+        AWS_ENDPOINT_URL="http://minio:9000",
+        AWS_REGION="eu-central-1",
+        AWS_ACCESS_KEY_ID="key",
+        AWS_SECRET_ACCESS_KEY="hunter3",
+    )
+    access = S3Access("http://minio:9000", "eu-central-1", "key", SecretStr("hunter3"))
+    assert settings.place == Place(url, tmp_path / "data", access)
+    assert settings.place.is_s3
+    assert settings.watched_folder == tmp_path / "data" / "incoming"
+    assert "hunter" not in repr(settings.place)
+
+
+def test_this_hosts_own_folder_is_where_it_is_said_to_be(tmp_path: Path) -> None:
+    for data in ("s3://lake", "lake"):
+        settings = made(AUDIOPHILE_DATA=data, AUDIOPHILE_LOCAL="own")
+        assert settings.local == settings.place.local == tmp_path / "own"
+        assert settings.watched_folder == tmp_path / "own" / "incoming"
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("gs://lake", "gs:// is no place for a lake: give a folder's path, or s3://bucket/prefix"),
+        ("https://lake.s3.amazonaws.com", "https:// is no place for a lake"),
+        ("s3://", "'' is no bucket's name"),
+        ("s3:///calls", "'' is no bucket's name"),
+        ("s3://la ke", "'la ke' is no bucket's name"),
+        ("s3://lake/../other", "'../other' cannot be a prefix"),
+        ("s3://lake/a//b", "'a//b' cannot be a prefix"),
+        ("s3://lake/a?b", "'a\\?b' cannot be a prefix"),
+    ],
+)
+def test_a_place_that_can_hold_no_lake_is_refused(url: str, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        made(AUDIOPHILE_DATA=url)
+
+
+@pytest.mark.parametrize("prefix", ["storages", "storages/lake"])
+def test_a_lake_among_the_uploads_is_refused(prefix: str) -> None:
+    with pytest.raises(ValidationError, match="use another prefix"):
+        made(AUDIOPHILE_DATA=f"s3://bucket/{prefix}", AWS_S3_BUCKET="bucket")
+    made(AUDIOPHILE_DATA=f"s3://other/{prefix}", AWS_S3_BUCKET="bucket")
+    made(AUDIOPHILE_DATA="s3://bucket/storages-of-mine", AWS_S3_BUCKET="bucket")
+
+
+def test_what_uploads_to_s3_lack_is_named() -> None:
+    assert made(AWS_REGION="eu-central-1").missing_for_s3 == [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_S3_BUCKET",
+    ]
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "eu-central-1"}
+    assert made(**keys, AWS_S3_BUCKET="bucket").missing_for_s3 == []
 
 
 def test_secrets_are_not_printed() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import StoreError
-from storage.store import LocalStore
+from storage.store import LocalStore, hidden_file
 
 PLACES = 40
 
@@ -22,7 +22,7 @@ from io import BytesIO
 from pathlib import Path
 from storage.errors import StoreError
 from storage.media import Media
-from storage.store import LocalStore
+from storage.store import LocalStore, hidden_file
 
 store, content = LocalStore(Path(sys.argv[1])), bytes(int(sys.argv[2]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
@@ -108,7 +108,7 @@ def test_names_are_sorted_and_show_nothing_unfinished(store: LocalStore) -> None
     assert store.names("inbox") == []
     for name in ("b", "a", "c"):
         store.write(f"inbox/{name}", b"")
-    with store.staging_file("inbox/d") as (file, _):
+    with hidden_file(store.local_path("inbox")) as (file, _):
         file.write(b"half")
         assert store.names("inbox") == ["a", "b", "c"]
     assert left_behind(store) == ["inbox/a", "inbox/b", "inbox/c"]
@@ -116,7 +116,7 @@ def test_names_are_sorted_and_show_nothing_unfinished(store: LocalStore) -> None
 
 def test_a_writer_that_fails_leaves_nothing(store: LocalStore) -> None:
     def fail_halfway() -> None:
-        with store.staging_file("media/x") as (file, _):
+        with store.staging() as (file, _):
             file.write(b"half")
             raise RuntimeError
 

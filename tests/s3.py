@@ -1,0 +1,133 @@
+"""A real S3 server for tests: SeaweedFS on free ports, which ends with the tests even if those are killed."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from pydantic import SecretStr
+from s3fs import S3FileSystem
+
+from storage.bucket import Bucket
+from storage.place import S3Access
+
+KEY, SECRET, REGION = "audiophile", "a secret of the tests", "eu-central-1"
+LAKE, UPLOADS = "lake", "uploads"
+
+# Runs a command until the one that started it closes the pipe, on purpose or by its own end.
+RUN_WHILE_WANTED = """
+import subprocess, sys
+server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+sys.stdin.read()
+server.kill()
+"""
+
+SERVERS = ("master", "volume", "filer", "s3", "admin")
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running server with two buckets."""
+
+    endpoint: str
+
+    @property
+    def access(self) -> S3Access:
+        return S3Access(self.endpoint, REGION, KEY, SecretStr(SECRET))
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The variables that name it."""
+        return {
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_REGION": REGION,
+            "AWS_ENDPOINT_URL": self.endpoint,
+        }
+
+    def lake_url(self) -> str:
+        """Return a place where no lake is yet."""
+        return f"s3://{LAKE}/{uuid.uuid4().hex}"
+
+    def uploads(self) -> Bucket:
+        """Return the bucket of uploads, emptied."""
+        files = S3FileSystem(key=KEY, secret=SECRET, endpoint_url=self.endpoint, use_listings_cache=False)
+        if found := files.find(UPLOADS):
+            files.rm(found)
+        return Bucket(UPLOADS, self.access, "AWS_S3_BUCKET")
+
+
+@contextlib.contextmanager
+def s3_server(folder: Path) -> Iterator[S3Server]:
+    """Run a server over `folder`."""
+    for attempt in range(3):  # between choosing a port and listening on it, another may take it
+        with _started(folder / str(attempt)) as server:
+            if server is not None:
+                yield server
+                return
+    raise AssertionError((folder / "2" / "log").read_text(errors="replace")[-2000:])
+
+
+@contextlib.contextmanager
+def _started(folder: Path) -> Iterator[S3Server | None]:
+    (folder / "data").mkdir(parents=True)
+    names = [f"{name}.port{kind}" for name in SERVERS for kind in ("", ".grpc")]
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    command = [
+        str(Path(sys.executable).parent / "weed"),
+        "mini",
+        f"-dir={folder / 'data'}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        f"-bucket={LAKE},{UPLOADS}",
+        "-s3.autoCreateBucket=false",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-webdav=false",
+        "-admin.ui=false",
+        "-master.telemetry=false",
+        *(f"-{name}={port}" for name, port in ports.items()),
+    ]
+    with (folder / "log").open("wb") as log:
+        watcher = subprocess.Popen(
+            [sys.executable, "-c", RUN_WHILE_WANTED, *command],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "HOME": str(folder)},
+        )
+    server = S3Server(f"http://127.0.0.1:{ports['s3.port']}")
+    try:
+        yield server if _answers(server) else None
+    finally:
+        watcher.stdin.close()
+        watcher.wait(20)
+
+
+def _answers(server: S3Server, wait_s: float = 20) -> bool:
+    """Say whether both buckets can be listed in time."""
+    files = S3FileSystem(key=KEY, secret=SECRET, endpoint_url=server.endpoint, skip_instance_cache=True)
+    give_up_at = time.monotonic() + wait_s
+    while time.monotonic() < give_up_at:
+        with contextlib.suppress(httpx.TransportError):
+            httpx.get(server.endpoint, trust_env=False)
+            with contextlib.suppress(OSError):
+                if {LAKE, UPLOADS} <= set(files.ls("", refresh=True)):
+                    return True
+        time.sleep(0.05)
+    return False
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on, all of them different."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in sockets]
