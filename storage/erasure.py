@@ -80,6 +80,7 @@ def purge(lake: Lake, index: Index, key: UUID) -> int:
         _remove_audio(lake, file_id)
     reached("audio erased")
     _remove_rows(lake, index, pending, key)
+    _remove_replaced(lake, index, pending)
     older = [seq for seq in manifest_seqs(lake.store) if seq < max(pending.values())]
     fold(lake.store, index, after=1)
     reached("erasure folded")
@@ -118,7 +119,7 @@ def _remove_rows(lake: Lake, index: Index, pending: Mapping[UUID, int], key: UUI
         return _merged(drafts, ())
 
     def _holds(file: DataFile) -> bool:
-        return pc.any(is_one_of(read_ids(lake.store, file), pending)).as_py() or False
+        return pc.any(is_one_of(read_ids(lake.store, file.path), pending)).as_py() or False
 
     for number in range(MAX_ENTRIES):
         commit_key = uuid.uuid5(key, f"purge/{number}")
@@ -128,6 +129,13 @@ def _remove_rows(lake: Lake, index: Index, pending: Mapping[UUID, int], key: UUI
         if entry is not None and entry.deleted:
             return
     raise StoreError(f"erasure: after {MAX_ENTRIES} rewrites there are still rows; the next maintenance goes on")
+
+
+def _remove_replaced(lake: Lake, index: Index, pending: Mapping[UUID, int]) -> None:
+    """Remove Parquet files that count no more, and were waiting for the end of their grace period."""
+    for stored in list(lake.store.found("data")):
+        if index.given_up([stored.path]) and pc.any(is_one_of(read_ids(lake.store, stored.path), pending)).as_py():
+            lake.store.remove(stored.path)
 
 
 def _merged(drafts: list[Draft], purged: tuple[UUID, ...]) -> Draft:

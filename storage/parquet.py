@@ -87,14 +87,14 @@ def read_rows(store: Store, file: DataFile) -> pa.Table:
     return with_seq(table, file.min_seq)
 
 
-def read_ids(store: Store, file: DataFile) -> pa.ChunkedArray:
-    """Read the column file_id of one Parquet file that the log names.
+def read_ids(store: Store, path: str) -> pa.ChunkedArray:
+    """Read the column file_id of one Parquet file.
 
     Raises:
         MissingError: It is not there.
         StoreError: It is damaged.
     """
-    return _read(store, file, ["file_id"])["file_id"]
+    return _decoded(_content(store, path), path, ["file_id"])["file_id"]
 
 
 def read_table(store: Store, file: DataFile, *, verify: bool = False) -> pa.Table:
@@ -109,23 +109,27 @@ def read_table(store: Store, file: DataFile, *, verify: bool = False) -> pa.Tabl
         MissingError: It is not there.
         StoreError: It is damaged.
     """
-    table = _read(store, file, None, verify=verify)
+    content = _content(store, file.path)
+    if verify and hashlib.sha256(content).hexdigest() != file.sha256:
+        raise StoreError(f"{file.path} is not what was written (its sha256 differs): restore it from a copy")
+    table = _decoded(content, file.path)
+    if verify and table.num_rows != file.rows:
+        raise StoreError(f"{file.path} has {table.num_rows} rows, and the log says {file.rows}: restore it from a copy")
     return _as_now(table, file.table)
 
 
-def _read(store: Store, file: DataFile, columns: list[str] | None, *, verify: bool = False) -> pa.Table:
-    content = store.read(file.path)
+def _content(store: Store, path: str) -> bytes:
+    content = store.read(path)
     if content is None:
-        raise MissingError(f"{file.path}: the log names it, and it is not there; restore it from a copy of the lake")
-    if verify and hashlib.sha256(content).hexdigest() != file.sha256:
-        raise StoreError(f"{file.path} is not what was written (its sha256 differs): restore it from a copy")
+        raise MissingError(f"{path}: the log names it, and it is not there; restore it from a copy of the lake")
+    return content
+
+
+def _decoded(content: bytes, path: str, columns: list[str] | None = None) -> pa.Table:
     try:
-        table = pq.read_table(pa.BufferReader(content), columns=columns, use_threads=False)
+        return pq.read_table(pa.BufferReader(content), columns=columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{file.path} is damaged ({error}): restore it from a copy of the lake") from error
-    if verify and table.num_rows != file.rows:
-        raise StoreError(f"{file.path} has {table.num_rows} rows, and the log says {file.rows}: restore it from a copy")
-    return table
+        raise StoreError(f"{path} is damaged ({error}): restore it from a copy of the lake") from error
 
 
 def _as_now(table: pa.Table, name: str) -> pa.Table:
