@@ -5,7 +5,9 @@ import sys
 import uvicorn
 
 from api.app import create_app
-from storage.errors import SettingsError
+from storage.errors import StorageError
+from storage.lake import open_store
+from storage.probe import require_conditional_writes
 from storage.settings import get_settings
 
 
@@ -13,7 +15,8 @@ def main() -> None:
     """Serve until a signal ends it."""
     try:
         settings = get_settings()
-    except SettingsError as error:
+        require_conditional_writes(open_store(settings.place))
+    except StorageError as error:
         sys.exit(f"audiophile: {error}")
     uvicorn.run(
         create_app(settings),

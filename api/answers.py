@@ -77,6 +77,12 @@ class Upload(BaseModel):
     url: str
 
 
+class UploadToS3(Upload):
+    """An acknowledged upload that lies in the bucket as well."""
+
+    s3_url: str = Field(description="Its object: below `S3_BUCKET_URL` where that is set, else `s3://...`.")
+
+
 def file_answer(
     recording: Recording, base_url: str, found: Iterable[Prediction], said: Iterable[Utterance] | None
 ) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        lake = Lake.open(settings.data)
+        lake = Lake.open(settings.place)
         service = Service(settings, lake, lake.index(), IngestTrigger(settings.prefect_url))
         follower = threading.Thread(target=service.follow, name="index", daemon=True)
         follower.start()

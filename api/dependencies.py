@@ -3,7 +3,7 @@
 import logging
 import threading
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
@@ -12,6 +12,10 @@ from storage.errors import StorageError
 from storage.index import Index
 from storage.lake import Lake
 from storage.settings import Settings
+from storage.uploads import open_uploads
+
+if TYPE_CHECKING:  # s3fs takes a second to import
+    from storage.bucket import Bucket
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +31,15 @@ class Service:
     index: Index
     trigger: IngestTrigger
     _stop: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _uploads: "Bucket | None" = None
+
+    def uploads(self) -> "Bucket | None":
+        """Return the bucket of uploads, made once it is needed; None where it is not configured."""
+        with self._lock:
+            if self._uploads is None:
+                self._uploads = open_uploads(self.settings)
+            return self._uploads
 
     def follow(self) -> None:
         """Keep the index caught up, until the API ends; an error of the store is logged once, and tried again."""

@@ -1,16 +1,22 @@
-"""POST /api/files/upload: bytes in, stored durably, acknowledged, and ingested right after."""
+"""POST /api/files/upload and .../s3: bytes in, stored durably, acknowledged, and ingested right after."""
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, UploadFile
+from fastapi import APIRouter, Depends, UploadFile
 
-from api.answers import JSON, Upload
+from api.answers import JSON, Upload, UploadToS3
 from api.dependencies import Service, ServiceDep
 from api.problems import NotConfiguredProblem, UnusableUploadProblem
 from storage.inbox import readable
 from storage.media import Blob
+from storage.place import object_uri
 from storage.recordings import recordings
+from storage.settings import Settings
+from storage.uploads import put_upload
+
+if TYPE_CHECKING:  # s3fs takes a second to import
+    from storage.bucket import Bucket
 
 _MESSAGES: Final = {
     "pending": "Known already, and about to be taken in.",
@@ -25,36 +31,53 @@ router = APIRouter(prefix="/api/files/upload", tags=["uploads"])
 @router.post("/", include_in_schema=False)
 def upload(service: ServiceDep, file: UploadFile) -> JSON:
     """Store a recording. 201: its bytes are safe, and predictions follow with the next refresh; 200: known already."""
+    return _taken(service, file, None)
+
+
+def _bucket(service: ServiceDep) -> "Bucket":
+    """Return the bucket of uploads. As a dependency, so that missing settings are named before a missing field."""
+    bucket = service.uploads()
+    if bucket is None:
+        missing = service.settings.missing_for_s3
+        raise NotConfiguredProblem(
+            f"Uploads to S3 need settings that are missing: {', '.join(missing)}. "
+            f"Set them, or upload to {service.settings.public_url}/api/files/upload instead.",
+            missing=missing,
+        )
+    return bucket
+
+
+@router.post("/s3", status_code=201, response_model=UploadToS3, responses={200: {"model": UploadToS3}})
+@router.post("/s3/", include_in_schema=False)
+def upload_to_s3(service: ServiceDep, bucket: Annotated[Any, Depends(_bucket)], file: UploadFile) -> JSON:
+    """Store a recording in the bucket AWS_S3_BUCKET as well, under `storages/` and the hash of its content."""
+    return _taken(service, file, bucket)
+
+
+def _taken(service: Service, file: UploadFile, bucket: "Bucket | None") -> JSON:
+    """Store an upload, in the bucket first where there is one: if that fails, the lake has nothing of it."""
     name = readable(file.filename or "unnamed")
     if not file.size:
         raise UnusableUploadProblem(f"{name!r} is empty: send the bytes of a recording in the field `file`")
-    blob = service.lake.media.add(file.file)
+    with service.lake.media.staged(file.file) as staged:
+        blob = staged.blob
+        found = put_upload(bucket, staged, name) if bucket else None
+        service.lake.media.keep(staged)
+    where: dict[str, str] = {}
+    uri = etag = None
+    if bucket and found:
+        uri, etag = object_uri(bucket.name, found.key), found.etag
+        where = {"s3_url": _s3_url(service.settings, found.key, uri)}
     known = status_of(service, blob.file_id, name)
     if known is not None and known[1] and known[0] != "rejected":
-        return _acknowledged(service, blob, name, known[0], new=False)
-    service.lake.inbox.add(blob, name)
+        return _acknowledged(service, blob, name, known[0], where, new=False)
+    service.lake.inbox.add(blob, name, uri=uri, etag=etag)
     service.trigger.pull()
-    return _acknowledged(service, blob, name, known[0] if known else "pending", new=known is None)
+    return _acknowledged(service, blob, name, known[0] if known else "pending", where, new=known is None)
 
 
-@router.post("/s3", status_code=501)
-@router.post("/s3/", include_in_schema=False)
-def upload_to_s3(service: ServiceDep) -> None:
-    """Store a recording in S3. Not available yet."""
-    settings = service.settings
-    needed: dict[str, Any] = {
-        "AWS_ACCESS_KEY_ID": settings.aws_access_key_id,
-        "AWS_SECRET_ACCESS_KEY": settings.aws_secret_access_key.get_secret_value(),
-        "AWS_REGION": settings.aws_region,
-        "AWS_S3_BUCKET": settings.aws_s3_bucket,
-    }
-    lacking = [name for name, value in needed.items() if not value]
-    raise NotConfiguredProblem(
-        "Uploads to S3 are not part of this version"
-        + (f", and these settings are missing: {', '.join(lacking)}" if lacking else "")
-        + f". Upload to {settings.public_url}/api/files/upload instead.",
-        missing=lacking,
-    )
+def _s3_url(settings: Settings, key: str, uri: str) -> str:
+    return f"{settings.s3_bucket_url.rstrip('/')}/{key}" if settings.s3_bucket_url else uri
 
 
 def status_of(service: Service, file_id: UUID, name: str) -> tuple[str, bool] | None:
@@ -71,7 +94,7 @@ def status_of(service: Service, file_id: UUID, name: str) -> tuple[str, bool] | 
     return (found[0].status if found else "pending"), name in names
 
 
-def _acknowledged(service: Service, blob: Blob, name: str, status: str, *, new: bool) -> JSON:
+def _acknowledged(service: Service, blob: Blob, name: str, status: str, where: dict[str, str], *, new: bool) -> JSON:
     return JSON(
         {
             "message": _MESSAGES[status] if not new else "Stored. Predictions follow with the next refresh.",
@@ -79,6 +102,7 @@ def _acknowledged(service: Service, blob: Blob, name: str, status: str, *, new: 
             "file": name,
             "status": status,
             "url": f"{service.settings.public_url}/api/files/{blob.file_id}",
-        },
+        }
+        | where,
         status_code=201 if new else 200,
     )

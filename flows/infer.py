@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +29,7 @@ from storage.index import PLANNING_TABLES, Index
 from storage.lake import Lake
 from storage.log import LogEntry
 from storage.missing import missing
+from storage.place import Place
 from storage.settings import get_settings
 
 
@@ -59,7 +59,7 @@ def infer() -> State[Any]:
     started_at, started, logger = datetime.now(UTC), time.monotonic(), get_run_logger()
     settings = get_settings()
     group = load_group(settings.searched_phrases)
-    lake = Lake.open(settings.data)
+    lake = Lake.open(settings.place)
     with lake.index(PLANNING_TABLES) as index:
         record_group(lake, index, group, commit_key("group"))
         plan = make_plan(index)
@@ -67,7 +67,7 @@ def infer() -> State[Any]:
         if plan.recordings:
             logger.info("missing: %d recordings, %.0f s of audio", plan.recordings, plan.audio_s)
             reference = commit_key("reference")
-            outcome = score(plan, settings.data, group.enabled, reference, settings.workers, settings.refresh_budget_s)
+            outcome = score(plan, settings.place, group.enabled, reference, settings.workers, settings.refresh_budget_s)
             logger.info("scored: %d recordings", sum(part.recordings for part in outcome.scored))
             entry = publish_refresh(
                 lake, index, reference=reference, scored=outcome.scored, carried=plan.carried, started_at=started_at
@@ -90,37 +90,37 @@ def make_plan(index: Index) -> Plan:
 
 
 def score(
-    plan: Plan, root: Path, specs: tuple[ModelSpec, ...], reference: UUID, workers: int, budget_s: float
+    plan: Plan, place: Place, specs: tuple[ModelSpec, ...], reference: UUID, workers: int, budget_s: float
 ) -> Outcome:
     """Score a plan on a pool of processes, and show how far it is."""
     progress = Progress("infer-progress", plan.audio_s, "s of audio")
     outcome = run_shards(
         plan.shards,
         plan.suspects,
-        pool=partial(processes, root, specs, reference, workers),
+        pool=partial(processes, place, specs, reference, workers),
         workers=workers,
         budget_s=budget_s,
         on_scored=lambda scored: progress.add(scored.audio_s),
     )
     reason = "the process that scored it ended: the recording may need more memory than there is"
     outcome.scored += [
-        failed(shard, root=root, specs=specs, reference=reference, reason=reason) for shard in outcome.killers
+        failed(shard, place=place, specs=specs, reference=reference, reason=reason) for shard in outcome.killers
     ]
     return outcome
 
 
 @task(name="score", task_run_name="shard {shard.number}", cache_policy=NO_CACHE)
-def score_task(shard: Shard, root: Path, specs: tuple[ModelSpec, ...], reference: UUID) -> Scored:
+def score_task(shard: Shard, place: Place, specs: tuple[ModelSpec, ...], reference: UUID) -> Scored:
     """Score one shard in a process of the pool."""
-    return score_shard(shard, root=root, specs=specs, reference=reference)
+    return score_shard(shard, place=place, specs=specs, reference=reference)
 
 
 @contextmanager
-def processes(root: Path, specs: tuple[ModelSpec, ...], reference: UUID, workers: int) -> Iterator[Submit]:
+def processes(place: Place, specs: tuple[ModelSpec, ...], reference: UUID, workers: int) -> Iterator[Submit]:
     """Yield what submits a shard to a pool of processes."""
     with ProcessPoolTaskRunner(max_workers=workers, initializer=end_with_parent) as runner:
         yield lambda shard: runner.submit(
-            score_task, {"shard": shard, "root": root, "specs": specs, "reference": reference}
+            score_task, {"shard": shard, "place": place, "specs": specs, "reference": reference}
         )
 
 

@@ -12,31 +12,36 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from features.errors import AudioError
+from flows.bucket import InBucket, Look, look_into, read_cursor, write_cursor
 from flows.decoder import Decoder
 from flows.progress import Progress
 from flows.register import Seen, Source, register, statuses, unaccepted
 from flows.runs import commit_key, end_quietly
-from flows.watch import Candidate, Folder, demo, look, unchanged
+from flows.watch import Candidate, Folder, demo, look
+from storage.errors import StoreError
 from storage.inbox import Receipt
 from storage.index import PLANNING_TABLES, Index
 from storage.lake import Lake
 from storage.media import Blob
 from storage.settings import Settings, get_settings
+from storage.uploads import open_uploads
 
 BATCH_FILES: Final = 200  # a batch is published at once, so that a big folder shows up bit by bit
 BATCH_BYTES: Final = 1 << 30
 BATCH_S: Final = 20.0
 BUDGET_S: Final = 90.0  # no batch starts later; the next run goes on
 
-Waiting = Receipt | Candidate
+CURSOR: Final = "bucket.json"  # in the folder of this host's own
+
+Waiting = Receipt | Candidate | InBucket
 
 
-@flow(name="ingest", description="Take in uploads and new files of the watched folder.")
+@flow(name="ingest", description="Take in uploads, new files of the watched folder, and new objects of the bucket.")
 def ingest() -> State[Any]:
     """Ingest what waits, in batches, newest first."""
     end_quietly()
     started, settings = time.monotonic(), get_settings()
-    lake = Lake.open(settings.data)
+    lake = Lake.open(settings.place)
     with lake.index(PLANNING_TABLES) as index, Decoder(settings.max_duration_h * 3600) as decoder:
         counts = ingest_all(settings, lake, index, decoder)
     row = {**counts, "seconds": round(time.monotonic() - started, 1)}
@@ -51,8 +56,9 @@ def ingest_all(settings: Settings, lake: Lake, index: Index, decoder: Decoder) -
     """
     started, logger = time.monotonic(), get_run_logger()
     counts = dict.fromkeys(("accepted", "rejected", "sources", "skipped"), 0)
-    folder = whats_new(settings, index)
-    candidates, gone = folder.candidates, folder.gone
+    folder, bucket = whats_new(settings, index), whats_new_in_bucket(settings, index)
+    candidates: list[Waiting] = [*folder.candidates, *(bucket.candidates if bucket else [])]
+    gone = folder.gone + (bucket.gone if bucket else [])
     seen: set[Waiting] = set()
     number = 0
     progress: Progress | None = None
@@ -63,13 +69,17 @@ def ingest_all(settings: Settings, lake: Lake, index: Index, decoder: Decoder) -
         if not batch and not gone:
             break
         if progress is None:
-            logger.info("waiting: %d files; gone from the folder: %d", len(waiting), len(gone))
+            logger.info("waiting: %d files; gone: %d", len(waiting), len(gone))
             progress = Progress("ingest-progress", len(waiting), "files")
         taken, found = ingest_batch(lake, index, decoder, batch, gone, number)
         counts = {name: count + int(found.get(name, 0)) for name, count in counts.items()}
         progress.add(taken)
         seen.update(batch[:taken])  # what could not be read waits for the next run
         number, gone = number + 1, []
+    if bucket:
+        write_cursor(
+            settings.local / CURSOR, bucket.all_taken if seen.issuperset(bucket.candidates) else bucket.left_over
+        )
     return counts
 
 
@@ -81,6 +91,18 @@ def whats_new(settings: Settings, index: Index) -> Folder:
     if settings.demo and not index.query("SELECT 1 FROM files LIMIT 1"):
         return Folder([*demo(), *found.candidates], found.gone)
     return found
+
+
+def whats_new_in_bucket(settings: Settings, index: Index) -> Look | None:
+    """Look into the bucket of uploads, where one is set; one that cannot be reached keeps nothing else waiting."""
+    bucket = open_uploads(settings)
+    if bucket is None:
+        return None
+    try:
+        return look_into(bucket, index, read_cursor(settings.local / CURSOR, bucket.name))
+    except StoreError as error:
+        get_run_logger().warning("the bucket is passed over: %s", error)
+        return None
 
 
 def next_batch(waiting: list[Waiting]) -> list[Waiting]:
@@ -143,16 +165,16 @@ def _stored(lake: Lake, item: Waiting) -> Source | None:
         OSError: They cannot be read.
     """
     if isinstance(item, Receipt):
-        if not lake.media.path(item.sha256).is_file():
+        if not lake.media.has(item.sha256):
             raise FileNotFoundError(f"its bytes {item.sha256} are not in the media store")
-        uri, mtime_ns = f"upload:{quote(item.name, errors='replace')}", int(item.received_at.timestamp() * 1e9)
-        blob = Blob(item.sha256, item.size_bytes)
-        return Source(blob, "upload", uri, item.name, mtime_ns, item.received_at)
-    with item.path.open("rb") as file:
-        blob = lake.media.add(file)
-    if not unchanged(item):
+        kind, uri = ("s3", item.uri) if item.uri else ("upload", f"upload:{quote(item.name, errors='replace')}")
+        blob, mtime_ns = Blob(item.sha256, item.size_bytes), int(item.received_at.timestamp() * 1e9)
+        return Source(blob, kind, uri, item.name, mtime_ns, item.received_at, item.etag)
+    with item.open() as content:
+        blob = lake.media.add(content)
+    if not item.unchanged():
         return None
-    return Source(blob, item.kind, item.uri, item.name, item.mtime_ns, datetime.now(UTC))
+    return Source(blob, item.kind, item.uri, item.title(), item.mtime_ns, datetime.now(UTC), item.etag)
 
 
 def _facts(lake: Lake, decoder: Decoder, blob: Blob) -> dict[str, Any]:
@@ -168,7 +190,8 @@ def _facts(lake: Lake, decoder: Decoder, blob: Blob) -> dict[str, Any]:
         "ingested_at": datetime.now(UTC),
     }
     try:
-        info = decoder.probe(lake.media.path(blob.sha256))
+        with lake.media.on_disk(blob.sha256) as path:
+            info = decoder.probe(path)
     except AudioError as error:
         return {**row, "status": "rejected", "reason": str(error)}
     return {

@@ -24,6 +24,7 @@ class Source:
     name: str
     mtime_ns: int
     seen_at: datetime
+    etag: str | None = None  # of an object in a bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,8 @@ def _same(last: dict[str, Any] | None, source: Source) -> bool:
     """Say whether the log has this source as it is; an upload's time of arrival is no news."""
     if last is None or not last["present"] or last["file_id"] != source.blob.file_id:
         return False
+    if source.kind == "s3":
+        return bool((last["etag"], last["name"]) == (source.etag, source.name))
     return source.kind == "upload" or bool(last["mtime_ns"] == source.mtime_ns)
 
 
@@ -111,4 +114,5 @@ def _row(source: Source) -> dict[str, Any]:
         "mtime_ns": source.mtime_ns,
         "seen_at": source.seen_at,
         "present": True,
+        "etag": source.etag,
     }

@@ -17,8 +17,8 @@ from prefect.states import Crashed
 
 from flows.deployments import read_deployments, runner_deployment
 from flows.errors import FlowError, StartError
-from flows.up import require_watched
-from storage.errors import SettingsError
+from flows.up import require_store, require_watched
+from storage.errors import StorageError
 from storage.settings import Settings, get_settings
 
 SERVER_WAIT_S: Final = 180.0
@@ -32,10 +32,11 @@ def main() -> None:
         if "PREFECT_API_URL" not in os.environ:
             raise StartError("PREFECT_API_URL is not set: use `make up`, or name the Prefect server to serve for")
         require_watched(settings)
+        require_store(settings.place)
         wait_for_server(settings.prefect_url)
         crash_leftovers()
         deployments = [runner_deployment(deployment) for deployment in read_deployments()]
-    except (FlowError, SettingsError) as error:
+    except (FlowError, StorageError) as error:
         sys.exit(f"audiophile: {error}")
     runner = Runner(name=TAG, pause_on_shutdown=False)
     for deployment in deployments:

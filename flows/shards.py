@@ -15,10 +15,12 @@ from features.utterances import UtteranceSettings, find_utterances
 from models.group import ModelSpec
 from models.protocol import Model
 from models.registry import load_model
+from storage.errors import MissingError
 from storage.lake import Lake
 from storage.log import DataFile
 from storage.missing import Missing
 from storage.parquet import write_tables
+from storage.place import Place
 from storage.tables import table_from_rows
 
 log = logging.getLogger(__name__)
@@ -98,7 +100,7 @@ def cut(jobs: Iterable[Job]) -> tuple[list[Shard], list[Shard]]:
     return numbered[: len(shards)], numbered[len(shards) :]
 
 
-def score_shard(shard: Shard, *, root: Path, specs: tuple[ModelSpec, ...], reference: UUID) -> Scored:
+def score_shard(shard: Shard, *, place: Place, specs: tuple[ModelSpec, ...], reference: UUID) -> Scored:
     """Score a shard and write what came out; publish nothing.
 
     A recording that fails becomes a coverage row with the reason, and the others go on.
@@ -107,11 +109,11 @@ def score_shard(shard: Shard, *, root: Path, specs: tuple[ModelSpec, ...], refer
         ModelUnavailableError: A model cannot be loaded on this host.
         StoreError: The results cannot be written.
     """
-    lake = Lake.open(root)
+    lake = Lake.open(place)
     models = {spec.name: (spec, _loaded(spec)) for spec in specs}
     rows: dict[str, list[dict[str, Any]]] = {"coverage": [], "utterances": [], "predictions": []}
     for job in shard.jobs:
-        _score_recording(job, lake.media.path(job.sha256), models, reference, rows)
+        _score_recording(job, lake, models, reference, rows)
     tables = {name: table_from_rows(name, found) for name, found in rows.items()}
     return Scored(
         files=write_tables(lake.store, reference, uuid.uuid4(), tables, part=str(shard.number)),
@@ -123,7 +125,7 @@ def score_shard(shard: Shard, *, root: Path, specs: tuple[ModelSpec, ...], refer
     )
 
 
-def failed(shard: Shard, *, root: Path, specs: tuple[ModelSpec, ...], reference: UUID, reason: str) -> Scored:
+def failed(shard: Shard, *, place: Place, specs: tuple[ModelSpec, ...], reference: UUID, reason: str) -> Scored:
     """Write that every recording of `shard` failed, for a shard whose process did not live to say so."""
     versions = {spec.name: spec.version for spec in specs}
     rows = [
@@ -133,7 +135,7 @@ def failed(shard: Shard, *, root: Path, specs: tuple[ModelSpec, ...], reference:
         if model in versions
     ]
     tables = {"coverage": table_from_rows("coverage", rows)}
-    files = write_tables(Lake.open(root).store, reference, uuid.uuid4(), tables, part=str(shard.number))
+    files = write_tables(Lake.open(place).store, reference, uuid.uuid4(), tables, part=str(shard.number))
     return Scored(files, len(shard.jobs), 0, 0, len(rows), shard.audio_s)
 
 
@@ -150,30 +152,40 @@ def _loaded(spec: ModelSpec) -> Model:
 
 def _score_recording(
     job: Job,
-    path: Path,
+    lake: Lake,
     models: Mapping[str, tuple[ModelSpec, Model]],
     reference: UUID,
     rows: dict[str, list[dict[str, Any]]],
 ) -> None:
-    for name in job.tries:
-        spec, model = models[name]
-        found: dict[str, list[dict[str, Any]]] = {"utterances": [], "predictions": []}
-        try:
-            for part, row in _answers(job, path, spec, model):
-                found[part].append(row)
-        except FeatureError as error:
-            reason = str(error)
-        except Exception as error:
-            log.exception("%s failed on %s", name, job.file_id)
-            reason = f"{type(error).__name__}: {error}"
-        else:
-            rows["coverage"].append(
-                _coverage(job, name, spec.version, reference, predictions=len(found["predictions"]))
-            )
-            rows["utterances"] += found["utterances"]
-            rows["predictions"] += found["predictions"]
-            continue
-        rows["coverage"].append(_coverage(job, name, spec.version, reference, reason=reason))
+    try:
+        with lake.media.on_disk(job.sha256) as path:
+            for name in job.tries:
+                _score_with(*models[name], job, path, reference, rows)
+    except MissingError as error:
+        rows["coverage"] += [
+            _coverage(job, name, models[name][0].version, reference, reason=str(error)) for name in job.tries
+        ]
+
+
+def _score_with(
+    spec: ModelSpec, model: Model, job: Job, path: Path, reference: UUID, rows: dict[str, list[dict[str, Any]]]
+) -> None:
+    found: dict[str, list[dict[str, Any]]] = {"utterances": [], "predictions": []}
+    try:
+        for part, row in _answers(job, path, spec, model):
+            found[part].append(row)
+    except FeatureError as error:
+        reason = str(error)
+    except Exception as error:
+        log.exception("%s failed on %s", spec.name, job.file_id)
+        reason = f"{type(error).__name__}: {error}"
+    else:
+        count = len(found["predictions"])
+        rows["coverage"].append(_coverage(job, spec.name, spec.version, reference, predictions=count))
+        rows["utterances"] += found["utterances"]
+        rows["predictions"] += found["predictions"]
+        return
+    rows["coverage"].append(_coverage(job, spec.name, spec.version, reference, reason=reason))
 
 
 def _answers(job: Job, path: Path, spec: ModelSpec, model: Model) -> Iterator[tuple[str, dict[str, Any]]]:

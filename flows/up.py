@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from flows.errors import StartError
-from storage.errors import SettingsError
+from storage.errors import StorageError
+from storage.lake import open_store
+from storage.place import Place
+from storage.probe import require_conditional_writes
 from storage.settings import Settings, get_settings, require_writable
 
 LOCAL: Final = ("localhost", "127.0.0.1")  # no proxy of the user's is asked for these
@@ -23,8 +26,9 @@ def main() -> None:
         settings = get_settings()
         if sys.argv[1:] == ["prefect"]:
             _become(["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(settings.prefect_port)])
-        require_writable(settings.data)
+        require_writable(settings.local, local_setting(settings))
         require_watched(settings)
+        require_store(settings.place)
         if settings.api_port == settings.prefect_port:
             raise StartError(f"API_PORT and PREFECT_PORT are both {settings.api_port}: set one to another port")
         for name, host, port in (
@@ -32,7 +36,7 @@ def main() -> None:
             ("PREFECT_PORT", "127.0.0.1", settings.prefect_port),
         ):
             require_free(name, host, port)
-    except (SettingsError, StartError) as error:
+    except (StorageError, StartError) as error:
         sys.exit(f"audiophile: {error}")
     for variable in [name for name in os.environ if name.startswith("PREFECT_") and name not in KEPT]:
         del os.environ[variable]  # of another Prefect that this user has
@@ -41,8 +45,8 @@ def main() -> None:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Return the variables that the processes run with: Prefect's own data lies in the data folder."""
-    home = settings.data / "prefect"
+    """Return the variables that the processes run with: Prefect's own data lies in this host's own folder."""
+    home = settings.local / "prefect"
     no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), *LOCAL]))
     return {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
@@ -71,15 +75,32 @@ def require_watched(settings: Settings) -> None:
     Raises:
         StartError: FILE_PATH names a folder that is not there, cannot be read, or holds what Audiophile itself writes.
     """
-    if settings.file_path is not None and settings.data.resolve().is_relative_to(settings.file_path.resolve()):
-        raise StartError(
-            f"FILE_PATH={settings.file_path}: holds the data folder {settings.data}, which would be taken in as "
-            "recordings. Watch another folder, or move AUDIOPHILE_DATA out of it"
-        )
+    watched = settings.watched_folder
+    own = [settings.local] if settings.place.is_s3 else [Path(settings.data), settings.local]
+    for folder in own if settings.file_path is not None else []:
+        if folder.resolve().is_relative_to(watched.resolve()):
+            raise StartError(
+                f"FILE_PATH={watched}: holds the data folder {folder}, which would be taken in as "
+                f"recordings. Watch another folder, or move {local_setting(settings)} out of it"
+            )
     if settings.file_path is None:
         settings.watched_folder.mkdir(parents=True, exist_ok=True)
     elif not settings.file_path.is_dir() or not os.access(settings.file_path, os.R_OK | os.X_OK):
         raise StartError(f"FILE_PATH={settings.file_path}: is no folder that can be read. Make it, or correct it")
+
+
+def require_store(place: Place) -> None:
+    """Make sure that commits are safe in the store at `place`.
+
+    Raises:
+        StorageError: It cannot be reached or written, or lets one writer overwrite another.
+    """
+    require_conditional_writes(open_store(place))
+
+
+def local_setting(settings: Settings) -> str:
+    """Return the name of the setting that decides where this host's own folder is."""
+    return "AUDIOPHILE_DATA" if settings.local_folder is None and not settings.place.is_s3 else "AUDIOPHILE_LOCAL"
 
 
 def require_free(name: str, host: str, port: int) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 from urllib.parse import quote
 
 from storage.index import Index
@@ -26,6 +26,23 @@ class Candidate:
     path: Path
     size_bytes: int
     mtime_ns: int
+    etag: None = None  # those of a bucket have one
+
+    def open(self) -> BinaryIO:
+        """Open it for reading."""
+        return self.path.open("rb")
+
+    def unchanged(self) -> bool:
+        """Say whether it is still as it was seen."""
+        try:
+            status = self.path.lstat()
+        except OSError:
+            return False
+        return (status.st_size, status.st_mtime_ns) == (self.size_bytes, self.mtime_ns)
+
+    def title(self) -> str:
+        """Return the name that it is shown with."""
+        return self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +78,15 @@ def look(folder: Path, index: Index, settle_s: float) -> Folder:
     }
     if fresh:
         time.sleep(settle_s)
-        fresh = {uri: candidate for uri, candidate in fresh.items() if unchanged(candidate)}
+        fresh = {uri: candidate for uri, candidate in fresh.items() if candidate.unchanged()}
     below = folder.as_uri().rstrip("/") + "/"
     gone = [uri for uri, (_, _, present) in known.items() if present and uri.startswith(below) and uri not in found]
     return Folder(list(fresh.values()), gone)
+
+
+def passed_over(name: str) -> bool:
+    """Say whether a name is that of a hidden or an unfinished file."""
+    return name.startswith(".") or name.lower().endswith(UNFINISHED)
 
 
 def demo() -> list[Candidate]:
@@ -84,7 +106,7 @@ def _files(folder: Path) -> Iterator[Candidate]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             path = Path(parent, name)
-            if name.startswith(".") or name.lower().endswith(UNFINISHED):
+            if passed_over(name):
                 continue
             try:
                 status = path.lstat()
@@ -93,12 +115,3 @@ def _files(folder: Path) -> Iterator[Candidate]:
             if stat.S_ISREG(status.st_mode):
                 shown = os.fsencode(name).decode("utf-8", errors="replace")
                 yield Candidate("folder", path.as_uri(), shown, path, status.st_size, status.st_mtime_ns)
-
-
-def unchanged(candidate: Candidate) -> bool:
-    """Say whether a file is still as it was seen."""
-    try:
-        status = candidate.path.lstat()
-    except OSError:
-        return False
-    return (status.st_size, status.st_mtime_ns) == (candidate.size_bytes, candidate.mtime_ns)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from storage.media import media_path
+
 if TYPE_CHECKING:
     from tests.api.conftest import Api, FakePrefect
 
@@ -24,12 +26,6 @@ START_A_RUN = [
     "POST /api/flow_runs/count",
     "POST /api/deployments/ingest-id/create_flow_run",
 ]
-S3 = {
-    "AWS_ACCESS_KEY_ID": "key",
-    "AWS_SECRET_ACCESS_KEY": "hunter2",
-    "AWS_REGION": "eu-central-1",
-    "AWS_S3_BUCKET": "b",
-}
 
 
 @pytest.mark.parametrize("path", ["/api/files/upload", "/api/files/upload/"])
@@ -48,7 +44,7 @@ def test_an_upload_is_acknowledged_with_its_id_and_link(api: "Api", path: str) -
 
 def test_an_acknowledged_uploads_bytes_are_in_the_media_store(api: "Api") -> None:
     api.upload(WAV)
-    assert api.lake.media.path(SHA256).read_bytes() == WAV
+    assert api.lake.store.read(media_path(SHA256)) == WAV
     assert [receipt.sha256 for receipt in api.lake.inbox.receipts()] == [SHA256]
 
 
@@ -122,7 +118,7 @@ def test_uploads_of_the_same_bytes_at_once_are_one_file(api: "Api") -> None:
 def test_a_large_upload_is_stored_whole(api: "Api") -> None:
     content = bytes(range(256)) * 20_000
     assert api.upload(content).status_code == 201
-    assert api.lake.media.path(hashlib.sha256(content).hexdigest()).read_bytes() == content
+    assert api.lake.store.read(media_path(hashlib.sha256(content).hexdigest())) == content
 
 
 @pytest.mark.parametrize("name", ["empty.wav", "../x"])
@@ -189,25 +185,6 @@ def test_a_name_that_a_charset_makes_unwritable_is_shown_as_far_as_it_can_be(
     assert "\N{REPLACEMENT CHARACTER}" in shown
     api.scribe.ingest()
     assert [answer["file"] for answer in api.files()] == [shown]
-
-
-@pytest.mark.parametrize("path", ["/api/files/upload/s3", "/api/files/upload/s3/"])
-def test_s3_names_the_settings_that_it_lacks(serve: Serve, path: str) -> None:
-    with serve(AWS_REGION="eu-central-1") as api:
-        response = api.http.post(path)
-    lacking = sorted(S3.keys() - {"AWS_REGION"})
-    assert response.status_code == 501
-    assert response.headers["content-type"] == "application/problem+json"
-    assert sorted(response.json()["missing"]) == lacking
-    assert all(name in response.json()["detail"] for name in lacking)
-    assert "AWS_REGION" not in response.text
-
-
-def test_s3_with_all_settings_keeps_its_secret(serve: Serve) -> None:
-    with serve(**S3) as api:
-        response = api.http.post("/api/files/upload/s3", files={"file": ("a.wav", WAV)})
-    assert (response.status_code, response.json()["missing"]) == (501, [])
-    assert "hunter2" not in response.text
 
 
 def test_an_upload_starts_ingest_through_prefect(serve: Serve, prefect: "FakePrefect") -> None:

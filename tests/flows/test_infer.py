@@ -9,6 +9,7 @@ import pytest
 from flows.infer import infer
 from flows.ingest import ingest
 from storage.lake import Lake
+from storage.media import media_path
 from storage.recordings import predictions, recordings, utterances
 from storage.settings import get_settings
 from tests import asterisk
@@ -125,13 +126,25 @@ def test_a_tick_with_nothing_to_do_never_imports_torch(prefect_url: str, lake: L
 def test_a_recording_that_no_longer_decodes_fails_alone_with_its_reason(lake: Lake, ingested: list[str]) -> None:
     with lake.index() as index:
         spoiled = next(recording for recording in recordings(index) if recording.name == "vm-goodbye.wav")
-    lake.media.path(spoiled.sha256).write_bytes(b"RIFF, but nothing else")
+    lake.store.write(media_path(spoiled.sha256), b"RIFF, but nothing else")
     infer()
     with lake.index() as index:
         rows = index.query("SELECT file_id, state, reason, tries FROM coverage ORDER BY state")
     assert [row["state"] for row in rows] == ["computed", "computed", "failed"]
     assert rows[-1]["file_id"] == spoiled.file_id
     assert "cannot be decoded" in rows[-1]["reason"]
+    assert labels_by_name(lake)["vm-instructions.wav"] == {"messages"}
+
+
+def test_a_recording_whose_bytes_are_lost_fails_alone_with_its_reason(lake: Lake, ingested: list[str]) -> None:
+    with lake.index() as index:
+        lost = next(recording for recording in recordings(index) if recording.name == "vm-goodbye.wav")
+    lake.media.remove(lost.sha256)
+    infer()
+    with lake.index() as index:
+        rows = index.query("SELECT file_id, reason FROM coverage WHERE state = 'failed'")
+    assert [row["file_id"] for row in rows] == [lost.file_id]
+    assert "is not there" in rows[0]["reason"]
     assert labels_by_name(lake)["vm-instructions.wav"] == {"messages"}
 
 
