@@ -19,6 +19,10 @@ PREFECT_FILE: Final = Path(__file__).parent.parent / "prefect.yaml"
 FIRST_RUN_AFTER: Final = timedelta(seconds=30)
 """When the first scheduled runs start after `make up`: after what waited has been taken in."""
 
+FIRST_RARE_RUN_AFTER: Final = timedelta(minutes=10)
+"""Likewise, of schedules with an hour or more in between: a start has enough to do."""
+RARE_S: Final = 3600
+
 
 class Schedule(BaseModel):
     """One schedule of a deployment."""
@@ -58,12 +62,18 @@ def runner_deployment(deployment: Deployment, started_at: datetime | None = None
     """Return what Prefect's runner serves, its schedules counted from now on."""
     module, _, name = deployment.entrypoint.partition(":")
     flow: Flow[..., Any] = getattr(importlib.import_module(module), name)
-    first = (started_at or datetime.now(UTC)) + FIRST_RUN_AFTER
+    started_at = started_at or datetime.now(UTC)
     served = flow.to_deployment(
         deployment.name,
         description=deployment.description,
         tags=deployment.tags,
-        schedules=[Interval(schedule.interval, anchor_date=first) for schedule in deployment.schedules],
+        schedules=[
+            Interval(
+                schedule.interval,
+                anchor_date=started_at + (FIRST_RARE_RUN_AFTER if schedule.interval >= RARE_S else FIRST_RUN_AFTER),
+            )
+            for schedule in deployment.schedules
+        ],
         concurrency_limit=deployment.concurrency_limit,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )

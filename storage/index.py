@@ -94,6 +94,11 @@ class Index:
         """The last log entry that changed the model group."""
         return self._generation().tail.seen.group_seq
 
+    @property
+    def start_seq(self) -> int:
+        """The log entry of the snapshot that this index began at; 0 where it began with the log."""
+        return self._generation().tail.start.seq
+
     def catch_up(self) -> int:
         """Apply what the log has beyond `applied_seq`; return the new `applied_seq`.
 

@@ -78,6 +78,25 @@ class Settings(BaseSettings):
         validation_alias="MAX_DURATION_H",
         description="Longer recordings are rejected (hours).",
     )
+    keep_references: int = Field(
+        0,
+        ge=0,
+        validation_alias="KEEP_REFERENCES",
+        description="How many references of each file maintenance keeps; 0 keeps all. The latest is always kept.",
+    )
+    keep_days: float = Field(
+        0,
+        ge=0,
+        validation_alias="KEEP_DAYS",
+        description="Maintenance keeps younger references; 0 keeps all. With `KEEP_REFERENCES`, what either keeps.",
+    )
+    grace_h: float = Field(
+        24,
+        ge=1,
+        le=8760,
+        validation_alias="GRACE_H",
+        description="Hours after which maintenance removes what does not count any more, and what nobody named.",
+    )
     demo: bool = Field(
         True,
         validation_alias="AUDIOPHILE_DEMO",

@@ -37,11 +37,13 @@ def test_settings_of_the_example_file_exist() -> None:
     assert set(names) <= {str(field.validation_alias) for field in Settings.model_fields.values()}
 
 
-def test_both_flows_are_deployed_every_two_minutes_one_at_a_time() -> None:
+def test_the_flows_are_deployed_one_run_at_a_time() -> None:
     deployments = {deployment.name: deployment for deployment in read_deployments()}
-    assert deployments.keys() == {"ingest", "infer"}
+    intervals = {
+        name: [schedule.interval for schedule in deployment.schedules] for name, deployment in deployments.items()
+    }
+    assert intervals == {"ingest": [120], "infer": [120], "maintain": [86_400]}
     for deployment in deployments.values():
-        assert [schedule.interval for schedule in deployment.schedules] == [120]
         assert deployment.concurrency_limit is not None
         assert deployment.concurrency_limit.limit == 1
 

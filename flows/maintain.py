@@ -1,0 +1,157 @@
+"""The flow that keeps a lake small and honest: erases, expires, rewrites, folds, and removes what nothing names.
+
+Everything else goes on meanwhile. Each stage can be done again at any time, and one that was cut off is finished by the
+next run.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Completed
+from pydantic import Field
+
+from flows.progress import Progress
+from flows.runs import commit_key, end_quietly
+from storage.erasure import erase, lift, purge
+from storage.index import Index
+from storage.lake import Lake
+from storage.log import LogEntry
+from storage.manifest import newest_seq
+from storage.retention import Retention, expire
+from storage.rewrite import compact
+from storage.settings import get_settings
+from storage.snapshot import FOLD_AFTER, fold
+from storage.vacuum import vacuum
+
+Stage = Literal["erase", "expire", "compact", "fold", "vacuum"]
+STAGES: Final[tuple[Stage, ...]] = ("erase", "expire", "compact", "fold", "vacuum")
+MAX_ENTRIES: Final = 1_000  # of one stage in one run
+ASK_AFTER: Final = 500
+"""Log entries beyond the newest snapshot after which nobody should wait for the daily run."""
+
+KeepReferences = Annotated[
+    int | None,
+    Field(ge=0, description="Keep the last so many references of each file, 0: all. Default: KEEP_REFERENCES."),
+]
+KeepDays = Annotated[
+    float | None, Field(ge=0, description="Keep references that are younger, 0: all. Default: KEEP_DAYS.")
+]
+GraceH = Annotated[
+    float | None,
+    Field(ge=1, description="Remove what has not counted for longer than so many hours. Default: GRACE_H."),
+]
+FoldAfter = Annotated[
+    int, Field(ge=1, description="Make a snapshot once so many log entries have come since the newest one.")
+]
+Stages = Annotated[tuple[Stage, ...], Field(description="What to do; always in the order of the default.")]
+Ids = Annotated[tuple[UUID, ...], Field(description="Ids of files, as the API shows them.")]
+
+
+@flow(name="maintain", description="Erase, expire, rewrite small files, fold a snapshot, remove what nothing names.")
+def maintain(
+    stages: Stages = STAGES,
+    erase_files: Ids = (),
+    lift_files: Ids = (),
+    keep_references: KeepReferences = None,
+    keep_days: KeepDays = None,
+    grace_h: GraceH = None,
+    fold_after: FoldAfter = FOLD_AFTER,
+) -> State[Any]:
+    """Maintain the lake.
+
+    Args:
+        stages: What to do, in the order of STAGES.
+        erase_files: Recordings to erase for good. Their bytes are not taken in again.
+        lift_files: Erased recordings that may be taken in again, which brings nothing back.
+        keep_references: Overrides KEEP_REFERENCES.
+        keep_days: Overrides KEEP_DAYS.
+        grace_h: Overrides GRACE_H.
+        fold_after: Log entries beyond the newest snapshot that make another one worth its cost.
+    """
+    end_quietly()
+    settings = get_settings()
+    retention = Retention(
+        settings.keep_references if keep_references is None else keep_references,
+        settings.keep_days if keep_days is None else keep_days,
+    )
+    grace = timedelta(hours=settings.grace_h if grace_h is None else grace_h)
+    lake = Lake.open(settings.place)
+    done: dict[str, str] = {}
+    with lake.index() as index:
+        work: dict[Stage, Callable[[], str]] = {
+            "erase": lambda: _erase(lake, index, erase_files, lift_files),
+            "expire": lambda: _repeat("expire", lambda key: expire(lake, index, retention, key)),
+            "compact": lambda: _repeat("compact", lambda key: compact(lake, index, key)),
+            "fold": lambda: _fold(lake, index, fold_after),
+            "vacuum": lambda: _vacuum(lake, index, grace),
+        }
+        chosen = [stage for stage in STAGES if stage in stages]
+        progress = Progress("maintain-progress", len(chosen), "stages")
+        for stage in chosen:
+            done[stage] = run_stage(stage, work[stage])
+            progress.add(1)
+    create_table_artifact(key="maintain", description="What was done", table=[done])
+    return Completed(message="; ".join(f"{stage}: {what}" for stage, what in done.items()))
+
+
+@task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE)
+def run_stage(name: str, work: Callable[[], str]) -> str:
+    """Run one stage and say what it did."""
+    started = time.monotonic()
+    what = work()
+    get_run_logger().info("%s: %s (%.1f s)", name, what, time.monotonic() - started)
+    return what
+
+
+def ask_for_fold(lake: Lake, index: Index) -> None:
+    """Ask for a maintenance run that folds, once the log is long beyond the newest snapshot: readers begin there."""
+    if index.applied_seq - index.start_seq < ASK_AFTER or index.applied_seq - newest_seq(lake.store) < ASK_AFTER:
+        return
+    try:
+        run_deployment("maintain/maintain", parameters={"stages": ["fold"]}, timeout=0, as_subflow=False)
+    except ObjectNotFound:
+        get_run_logger().warning("no deployment maintain/maintain: nobody folds snapshots, and starts get slower")
+
+
+def _erase(lake: Lake, index: Index, erase_files: tuple[UUID, ...], lift_files: tuple[UUID, ...]) -> str:
+    if erase_files:
+        erase(lake, index, erase_files, commit_key("erase"))
+    if lift_files:
+        lift(lake, index, lift_files, commit_key("lift"))
+    return f"{purge(lake, index, commit_key('purge'))} recordings purged"
+
+
+def _repeat(name: str, step: Callable[[UUID], LogEntry | None]) -> str:
+    """Commit again and again, until there is nothing left; say what was counted."""
+    total: dict[str, float] = {}
+    for number in range(MAX_ENTRIES):
+        entry = step(commit_key(f"{name}/{number}"))
+        if entry is None:
+            break
+        for count, value in entry.counts.items():
+            total[count] = total.get(count, 0) + value
+    return ", ".join(f"{value:g} {count.replace('_', ' ')}" for count, value in total.items()) or "nothing to do"
+
+
+def _fold(lake: Lake, index: Index, after: int) -> str:
+    index.catch_up()
+    manifest = fold(lake.store, index, after=after)
+    return f"snapshot {manifest.seq}" if manifest else "nothing to do"
+
+
+def _vacuum(lake: Lake, index: Index, grace: timedelta) -> str:
+    index.catch_up()
+    gone = vacuum(lake, index, commit_key("vacuum"), grace=grace)
+    return (
+        f"{gone.parquet_files} Parquet files, {gone.snapshots} snapshots, {gone.blobs} recordings that nobody needs, "
+        f"{gone.unfinished} unfinished files, {gone.freed_bytes / 1e6:.1f} MB"
+    )
