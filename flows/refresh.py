@@ -45,11 +45,9 @@ def record_group(lake: Lake, index: Index, group: Group, key: UUID) -> None:
     )
 
     def plan() -> Draft | None:
-        rows = index.query(
-            "SELECT name, version, task, enabled FROM group_models WHERE seq = ? ORDER BY rowid", [index.group_seq]
-        )
-        recorded = [(row["name"], row["version"], row["task"], row["enabled"]) for row in rows]
-        if recorded == [(model.name, model.version, model.task, model.enabled) for model in wanted]:
+        rows = index.query("SELECT name, version, task, enabled FROM group_models WHERE seq = ?", [index.group_seq])
+        recorded = sorted((row["name"], row["version"], row["task"], row["enabled"]) for row in rows)
+        if recorded == sorted((model.name, model.version, model.task, model.enabled) for model in wanted):
             return None
         return Draft(group=wanted, counts={"models": len(wanted)})
 
