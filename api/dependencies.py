@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # s3fs takes a second to import
 log = logging.getLogger(__name__)
 
 POLL_S = 0.25
+POLL_BUCKET_S = 2.0  # every look is a request that Amazon charges for, and each answer looks by itself
 
 
 @dataclass(slots=True)
@@ -43,10 +44,11 @@ class Service:
 
     def follow(self) -> None:
         """Keep the index caught up, until the API ends; an error of the store is logged once, and tried again."""
-        failure = ""
-        while not self._stop.wait(POLL_S):
+        failure, pause_s = "", POLL_BUCKET_S if self.lake.place.is_s3 else POLL_S
+        while not self._stop.wait(pause_s):
             try:
                 self.index.catch_up()
+                self.index.rebase()
                 failure = ""
             except StorageError as error:
                 if str(error) != failure:

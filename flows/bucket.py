@@ -158,6 +158,8 @@ def read_cursor(file: Path, bucket: str) -> Cursor:
 
 def write_cursor(file: Path, cursor: Cursor) -> None:
     """Write where the next look starts, all of it or nothing."""
+    if cursor == read_cursor(file, cursor.bucket):
+        return
     with hidden_file(file.parent) as (opened, staged):
         opened.write(json.dumps(asdict(cursor)).encode())
         opened.close()

@@ -1,6 +1,7 @@
 """The flow that takes recordings in: copies them into the media store, decodes them once, accepts or rejects them."""
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
@@ -56,7 +57,7 @@ def ingest_all(settings: Settings, lake: Lake, index: Index, decoder: Decoder) -
     """
     started, logger = time.monotonic(), get_run_logger()
     counts = dict.fromkeys(("accepted", "rejected", "sources", "skipped"), 0)
-    folder, bucket = whats_new(settings, index), whats_new_in_bucket(settings, index)
+    folder, bucket = whats_new(settings, index), whats_new_in_bucket(settings, lake, index)
     candidates: list[Waiting] = [*folder.candidates, *(bucket.candidates if bucket else [])]
     gone = folder.gone + (bucket.gone if bucket else [])
     seen: set[Waiting] = set()
@@ -93,16 +94,21 @@ def whats_new(settings: Settings, index: Index) -> Folder:
     return found
 
 
-def whats_new_in_bucket(settings: Settings, index: Index) -> Look | None:
-    """Look into the bucket of uploads, where one is set; one that cannot be reached keeps nothing else waiting."""
+def whats_new_in_bucket(settings: Settings, lake: Lake, index: Index) -> Look | None:
+    """Look into the bucket of uploads, where one is set; one that cannot be reached keeps nothing else waiting.
+
+    Uploads that wait with a receipt are left out: their bytes are in the lake already.
+    """
     bucket = open_uploads(settings)
     if bucket is None:
         return None
     try:
-        return look_into(bucket, index, read_cursor(settings.local / CURSOR, bucket.name))
+        found = look_into(bucket, index, read_cursor(settings.local / CURSOR, bucket.name))
     except StoreError as error:
         get_run_logger().warning("the bucket is passed over: %s", error)
         return None
+    here = {(receipt.uri, receipt.etag) for receipt in lake.inbox.receipts()} if found.candidates else set()
+    return replace(found, candidates=[item for item in found.candidates if (item.uri, item.etag) not in here])
 
 
 def next_batch(waiting: list[Waiting]) -> list[Waiting]:

@@ -79,31 +79,32 @@ class Inbox:
         A damaged one is logged and left where it is, so that it keeps no other upload waiting.
         """
         prefix = file_id.hex if file_id else ""
-        found = [self._read(f"inbox/{name}") for name in self._store.names("inbox") if name.startswith(prefix)]
+        paths = [f"inbox/{name}" for name in self._store.names("inbox") if name.startswith(prefix)]
+        found = map(_parsed, paths, self._store.read_many(paths))
         return sorted((receipt for receipt in found if receipt), key=lambda receipt: receipt.received_at)
 
     def remove(self, receipt: Receipt) -> None:
         """Remove a receipt, once the log holds what it says."""
         self._store.remove(receipt.path)
 
-    def _read(self, path: str) -> Receipt | None:
-        content = self._store.read(path)
-        if content is None:  # ingested since the folder was listed
-            return None
-        try:
-            raw = json.loads(content)
-            receipt = Receipt(
-                path=path,
-                sha256=raw["sha256"],
-                size_bytes=int(raw["size_bytes"]),
-                name=readable(raw["name"]),
-                received_at=datetime.fromisoformat(raw["received_at"]),
-                uri=raw.get("uri"),
-                etag=raw.get("etag"),
-            )
-            if not re.fullmatch("[0-9a-f]{64}", receipt.sha256) or receipt.received_at.tzinfo is None:
-                raise ValueError("its sha256 or its time is none")
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            log.error("%s is damaged (%s): restore it, or remove it to give the upload up", path, error)
-            return None
-        return receipt
+
+def _parsed(path: str, content: bytes | None) -> Receipt | None:
+    if content is None:  # ingested since the folder was listed
+        return None
+    try:
+        raw = json.loads(content)
+        receipt = Receipt(
+            path=path,
+            sha256=raw["sha256"],
+            size_bytes=int(raw["size_bytes"]),
+            name=readable(raw["name"]),
+            received_at=datetime.fromisoformat(raw["received_at"]),
+            uri=raw.get("uri"),
+            etag=raw.get("etag"),
+        )
+        if not re.fullmatch("[0-9a-f]{64}", receipt.sha256) or receipt.received_at.tzinfo is None:
+            raise ValueError("its sha256 or its time is none")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        log.error("%s is damaged (%s): restore it, or remove it to give the upload up", path, error)
+        return None
+    return receipt

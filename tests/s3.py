@@ -57,10 +57,10 @@ class S3Server:
 
     def uploads(self) -> Bucket:
         """Return the bucket of uploads, emptied."""
-        files = S3FileSystem(key=KEY, secret=SECRET, endpoint_url=self.endpoint, use_listings_cache=False)
-        if found := files.find(UPLOADS):
-            files.rm(found)
-        return Bucket(UPLOADS, self.access, "AWS_S3_BUCKET")
+        bucket = Bucket(UPLOADS, self.access, "AWS_S3_BUCKET")
+        for found in [found for page in bucket.pages("") for found in page.objects]:
+            bucket.remove(found.key)
+        return bucket
 
 
 @contextlib.contextmanager

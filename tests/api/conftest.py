@@ -17,7 +17,6 @@ from uuid import UUID
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
@@ -26,6 +25,7 @@ from storage.lake import Lake
 from storage.log import GroupModel
 from storage.settings import Settings
 from storage.tables import table_from_rows
+from tests.serving import serving
 
 MODEL_VERSION = "v1"
 Found = list[tuple[str, float]]
@@ -137,20 +137,8 @@ def serve(
     def start(**values: Any) -> Iterator[Api]:
         values = {"AUDIOPHILE_DATA": tmp_path / "data", "PREFECT_API_URL": nowhere} | values
         app = create_app(Settings(_env_file=None, **values))  # type: ignore[call-arg]
-        with socket.socket() as listening:
-            listening.bind(("127.0.0.1", 0))
-            server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none"))
-            thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-            thread.start()
-            while not server.started and thread.is_alive():
-                time.sleep(0.01)
-            address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-            try:
-                with httpx.Client(base_url=address, timeout=30, trust_env=False) as http:
-                    yield Api(http, Scribe(Lake.open(tmp_path / "data")), app)
-            finally:
-                server.should_exit = True
-                thread.join()
+        with serving(app) as http:
+            yield Api(http, Scribe(Lake.open(tmp_path / "data")), app)
 
     return start
 

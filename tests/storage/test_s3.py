@@ -1,4 +1,4 @@
-"""A store in a bucket, on a real server: like a folder, with one winner for each place, and errors that say what to do."""
+"""A store in a bucket, on a real server: like a folder, one winner for each place, and errors that say what to do."""
 
 import dataclasses
 import errno
