@@ -4,7 +4,7 @@ SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(or $(shell for p in python3 python3.12 python3.11; do $$p -c '$(SUITABLE)' 2>/dev/null && echo $$p && break; done),python3)
 BIN := .venv/bin
 
-.PHONY: up test check eval clean
+.PHONY: up test check eval clean verify backup
 .DEFAULT_GOAL := up
 
 up: .venv/installed
@@ -22,6 +22,14 @@ check: .venv/installed-dev
 # Measures the phrase model on the Asterisk prompts and fits its confidence: build/eval.json, build/eval.md.
 eval: .venv/installed-dev
 	$(BIN)/python -m tests.eval.phrases
+
+# Looks at everything in the lake at AUDIOPHILE_DATA: 0 all is well, 1 something is wrong, 2 it cannot be opened.
+verify: .venv/installed
+	@$(BIN)/python -m storage.verify $(if $(NO_AUDIO),--no-audio)
+
+# Copies the lake, which may go on meanwhile, to a folder or a bucket: make backup TO=/mnt/copy, or TO=s3://bucket/prefix.
+backup: .venv/installed
+	@$(BIN)/python -m storage.backup "$(TO)"
 
 # TORCH_INDEX: an index with CPU builds of torch and torchaudio, for an installation without CUDA.
 .venv/installed: pyproject.toml constraints.txt
