@@ -36,7 +36,7 @@ REPLANNED_BY: Final[Mapping[str, frozenset[str]]] = {
     "reject": frozenset({"release", "reject"}),
     "delete": frozenset({"ingest", "delete"}),
     "rewrite": frozenset({"rewrite", "expire", "delete"}),
-    "expire": frozenset({"refresh", "release", "rewrite", "expire", "delete"}),
+    "expire": frozenset({"ingest", "refresh", "drift", "release", "rewrite", "expire", "delete"}),
 }
 """Which commits of others make a plan of each kind stale."""
 
