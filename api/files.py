@@ -9,7 +9,8 @@ from fastapi import APIRouter, Query
 
 from api.answers import JSON, File, file_answer, pending_answer
 from api.dependencies import Service, ServiceDep
-from api.problems import NotFoundProblem
+from api.problems import GoneProblem, NotFoundProblem
+from storage.errors import IndexDamagedError
 from storage.inbox import Receipt
 from storage.recordings import Prediction, Utterance, known_models, predictions, recordings, utterances
 
@@ -64,6 +65,8 @@ def _one(service: Service, raw_id: str, model: str | None, min_confidence: float
     receipts = service.lake.inbox.receipts(file_id)
     service.index.catch_up()
     answers = _answers(service, receipts, file_id, model, min_confidence, transcript)
+    if not answers and service.index.erased([file_id]):
+        raise GoneProblem(f"The file {file_id} was erased")
     if not answers:
         raise _unknown_file(service, raw_id)
     if model is not None:
@@ -83,6 +86,20 @@ def _answers(
 ) -> list[dict[str, Any]]:
     if min_confidence is None:
         min_confidence = service.settings.model_confidence_threshold
+    try:
+        return _read(service, receipts, file_id, model, min_confidence, transcript)
+    except IndexDamagedError:  # and it has been made anew
+        return _read(service, receipts, file_id, model, min_confidence, transcript)
+
+
+def _read(
+    service: Service,
+    receipts: Iterable[Receipt],
+    file_id: UUID | None,
+    model: str | None,
+    min_confidence: float,
+    transcript: bool,
+) -> list[dict[str, Any]]:
     base_url = service.settings.public_url
     with service.index.reading():
         found = recordings(service.index, file_id)

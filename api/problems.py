@@ -2,6 +2,7 @@
 
 Problem
 ├── NotFoundProblem         404
+├── GoneProblem             410
 ├── NotConfiguredProblem    501
 └── UnusableUploadProblem   422
 """
@@ -15,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from api.answers import JSON
-from storage.errors import StorageError
+from storage.errors import ExpiredReferenceError, StorageError, UnknownReferenceError
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,14 @@ class NotFoundProblem(Problem):
     title = "Not found"
 
 
+class GoneProblem(Problem):
+    """There was one, and it is not kept any more."""
+
+    status = HTTPStatus.GONE
+    kind = "gone"
+    title = "Not kept any more"
+
+
 class NotConfiguredProblem(Problem):
     """The server has not been set up for this."""
 
@@ -61,6 +70,8 @@ def answer_problems(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(UnknownReferenceError, _unknown_reference)
+    app.add_exception_handler(ExpiredReferenceError, _expired_reference)
     app.add_exception_handler(StorageError, _storage)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -103,6 +114,14 @@ async def _validation(request: Request, error: Exception) -> Response:
     fields = [{"field": ".".join(str(part) for part in item["loc"]), "message": item["msg"]} for item in error.errors()]
     detail = "; ".join(f"{item['field']}: {item['message']}" for item in fields)
     return _answer(request, 422, "invalid-request", "The request is not valid", detail, errors=fields)
+
+
+async def _unknown_reference(request: Request, error: Exception) -> Response:
+    return await _problem(request, NotFoundProblem(str(error)))
+
+
+async def _expired_reference(request: Request, error: Exception) -> Response:
+    return await _problem(request, GoneProblem(str(error)))
 
 
 async def _storage(request: Request, error: Exception) -> Response:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, UploadFile
 
 from api.answers import JSON, Upload, UploadToS3
 from api.dependencies import Service, ServiceDep
-from api.problems import NotConfiguredProblem, UnusableUploadProblem
+from api.problems import GoneProblem, NotConfiguredProblem, UnusableUploadProblem
 from storage.inbox import readable
 from storage.media import Blob
 from storage.place import object_uri
@@ -61,6 +61,12 @@ def _taken(service: Service, file: UploadFile, bucket: "Bucket | None") -> JSON:
         raise UnusableUploadProblem(f"{name!r} is empty: send the bytes of a recording in the field `file`")
     with service.lake.media.staged(file.file) as staged:
         blob = staged.blob
+        service.index.catch_up()
+        if service.index.erased([blob.file_id]):
+            raise GoneProblem(
+                f"{name!r} is the recording {blob.file_id}, which was erased and is not taken in again. "
+                "Lift that first: run `maintain` with it under lift_files"
+            )
         found = put_upload(bucket, staged, name) if bucket else None
         service.lake.media.keep(staged)
     where: dict[str, str] = {}

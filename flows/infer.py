@@ -19,6 +19,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from prefect.task_runners import ProcessPoolTaskRunner
 
+from flows.maintain import ask_for_fold
 from flows.progress import Progress
 from flows.refresh import enabled_models, publish_refresh, record_group
 from flows.runs import commit_key, end_quietly, end_with_parent
@@ -72,6 +73,7 @@ def infer() -> State[Any]:
             entry = publish_refresh(
                 lake, index, reference=reference, scored=outcome.scored, carried=plan.carried, started_at=started_at
             )
+        ask_for_fold(lake, index)
     report(entry, time.monotonic() - started)
     if outcome.error is not None:
         raise outcome.error

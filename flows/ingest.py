@@ -142,11 +142,11 @@ def ingest_batch(
             break
         taken += 1
         try:
-            source = _stored(lake, item)
+            source = _stored(lake, index, item)
             if source is None:
                 logger.warning("passed over: %s changed while it was read; the next run takes it", item.name)
                 continue
-            if source.blob.sha256 not in facts and unaccepted(index, [source]):
+            if source.blob.sha256 not in facts and unaccepted(index, [source]) and not index.erased([source.file_id]):
                 facts[source.blob.sha256] = _facts(lake, decoder, source.blob)
         except OSError as error:
             logger.warning("passed over: %s cannot be read: %s", item.name, error.strerror or error)
@@ -157,27 +157,33 @@ def ingest_batch(
         if reason := facts.get(source.blob.sha256, {}).get("reason"):
             logger.warning("rejected: %s %s", source.name, reason)
     entry = register(lake, index, Seen(sources, facts, gone), commit_key(f"ingest/{number}"), started_at)
-    known = statuses(index, sources)
+    known, erased = statuses(index, sources), index.erased(source.file_id for source in sources)
+    for source in sources:
+        if source.file_id in erased:
+            lake.media.remove(source.blob.sha256)
+            logger.warning("erased: %s is not taken in again; remove it from %s", source.name, source.uri)
     for receipt in receipts:
-        if receipt.file_id in known:
+        if receipt.file_id in known or receipt.file_id in erased:
             lake.inbox.remove(receipt)
     return taken, {**(entry.counts if entry else {}), "skipped": taken - len(sources)}
 
 
-def _stored(lake: Lake, item: Waiting) -> Source | None:
+def _stored(lake: Lake, index: Index, item: Waiting) -> Source | None:
     """Bring the bytes into the media store; None when they changed meanwhile.
 
     Raises:
         OSError: They cannot be read.
     """
     if isinstance(item, Receipt):
-        if not lake.media.has(item.sha256):
+        if not lake.media.has(item.sha256) and not index.erased([item.file_id]):
             raise FileNotFoundError(f"its bytes {item.sha256} are not in the media store")
         kind, uri = ("s3", item.uri) if item.uri else ("upload", f"upload:{quote(item.name, errors='replace')}")
         blob, mtime_ns = Blob(item.sha256, item.size_bytes), int(item.received_at.timestamp() * 1e9)
         return Source(blob, kind, uri, item.name, mtime_ns, item.received_at, item.etag)
-    with item.open() as content:
-        blob = lake.media.add(content)
+    with item.open() as content, lake.media.staged(content) as staged:
+        blob = staged.blob
+        if not index.erased([blob.file_id]):
+            lake.media.keep(staged)
     if not item.unchanged():
         return None
     return Source(blob, item.kind, item.uri, item.title(), item.mtime_ns, datetime.now(UTC), item.etag)

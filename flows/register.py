@@ -26,6 +26,11 @@ class Source:
     seen_at: datetime
     etag: str | None = None  # of an object in a bucket
 
+    @property
+    def file_id(self) -> UUID:
+        """The id of the recording."""
+        return self.blob.file_id
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -48,10 +53,16 @@ def register(lake: Lake, index: Index, seen: Seen, key: UUID, started_at: dateti
     """
 
     def plan() -> Draft | None:
-        rows = _news(index, seen, started_at)
-        known = statuses(index, seen.sources)
-        decoded = {source.blob.sha256: seen.facts[source.blob.sha256] for source in unaccepted(index, seen.sources)}
-        files = [row for row in decoded.values() if known.get(row["file_id"]) != (row["status"], row.get("reason"))]
+        known, new = statuses(index, seen.sources), unaccepted(index, seen.sources)
+        erased = index.erased(source.file_id for source in seen.sources)
+        decoded = {source.file_id: seen.facts[source.blob.sha256] for source in new if source.blob.sha256 in seen.facts}
+        files = [
+            row
+            for file_id, row in decoded.items()
+            if file_id not in erased and known.get(file_id) != (row["status"], row.get("reason"))
+        ]
+        there = (known.keys() | decoded.keys()) - erased
+        rows = [row for row in _news(index, seen, started_at) if row["file_id"] in there or not row["present"]]
         if not rows and not files:
             return None
         accepted = sum(row["status"] == "accepted" for row in files)

@@ -1,0 +1,64 @@
+"""An erased recording stays out, however its bytes arrive, and a refresh that was under way does not bring it back."""
+
+import uuid
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from flows.ingest import ingest
+from flows.maintain import maintain
+from storage.erasure import erase, lift
+from storage.lake import Lake
+from storage.recordings import recordings
+
+
+@pytest.fixture
+def taken_in(lake: Lake, incoming: Path, tone, prefect_url: str) -> UUID:
+    tone(incoming / "tone.wav", 440)
+    ingest()
+    (recording,) = known(lake)
+    return recording
+
+
+def known(lake: Lake) -> list[UUID]:
+    with lake.index() as index:
+        return [recording.file_id for recording in recordings(index)]
+
+
+def blobs(lake: Lake) -> list[str]:
+    return [stored.path for folder in ("media", "trash") for stored in lake.store.found(folder)]
+
+
+def test_a_file_that_is_still_in_the_watched_folder_is_not_taken_in_again(
+    lake: Lake, taken_in: UUID, caplog: pytest.LogCaptureFixture
+) -> None:
+    maintain(erase_files=(taken_in,))
+    assert known(lake) == []
+    assert blobs(lake) == []
+    ingest()
+    assert known(lake) == []
+    assert blobs(lake) == []
+    assert "erased: tone.wav is not taken in again" in caplog.text
+
+
+def test_a_receipt_of_erased_bytes_goes_without_being_taken_in(lake: Lake, taken_in: UUID, incoming: Path) -> None:
+    with (incoming / "tone.wav").open("rb") as content:
+        blob = lake.media.add(content)
+    (incoming / "tone.wav").unlink()
+    with lake.index() as index:
+        erase(lake, index, [taken_in], uuid.uuid4())
+    lake.inbox.add(blob, "again.wav")
+    ingest()
+    assert lake.inbox.receipts() == []
+    assert known(lake) == []
+    assert blobs(lake) == []
+
+
+def test_a_lifted_recording_is_taken_in_afresh(lake: Lake, taken_in: UUID) -> None:
+    maintain(erase_files=(taken_in,))
+    with lake.index() as index:
+        lift(lake, index, [taken_in], uuid.uuid4())
+    ingest()
+    assert known(lake) == [taken_in]
+    assert len(blobs(lake)) == 1
