@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 PAGES: Final = 10  # of a listing, from each of the two starts
 PAGE_KEYS: Final = 1000
-GONE: Final = 1000  # objects that a run asks for once more, before it says that they are gone
+GONE: Final = 200  # objects that a run asks for once more, before it says that they are gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,20 +168,24 @@ def write_cursor(file: Path, cursor: Cursor) -> None:
 
 def _listed(bucket: "Bucket", after: str, pages: int, page_keys: int) -> _Range:
     objects: list[Object] = []
+    last = after
     for number, page in enumerate(bucket.pages(STORAGES, after=after, keys=page_keys), 1):
+        last = page.objects[-1].key if page.objects else last
         objects += [entry for entry in page.objects if not entry.key.endswith("/")]  # those only show an empty folder
-        if page.is_last:
-            return _Range(after, None, objects)
-        if number == pages:
-            return _Range(after, page.objects[-1].key, objects)
+        if number == pages and not page.is_last and last != after:
+            return _Range(after, last, objects)
     return _Range(after, None, objects)
 
 
 def _greatest_known(index: Index, bucket: str) -> str:
-    """Return the last of the keys that the log knows, in the order of their UTF-8, which is S3's."""
-    start = object_uri(bucket, STORAGES)
+    """Return the last of the keys that the log knows, in the order of their UTF-8, which is S3's.
+
+    But for those that the API gave: hashes follow most names, and would hide what comes after these.
+    """
     (row,) = index.query(
-        "SELECT max(uri) AS last FROM current_sources WHERE kind = 's3' AND present AND starts_with(uri, ?)", [start]
+        "SELECT max(uri) AS last FROM current_sources WHERE kind = 's3' AND present AND starts_with(uri, ?)"
+        " AND NOT regexp_matches(uri, '/[0-9a-f]{64}$')",
+        [object_uri(bucket, STORAGES)],
     )
     return str(row["last"]).removeprefix(object_uri(bucket, "")) if row["last"] else ""
 

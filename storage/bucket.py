@@ -219,10 +219,10 @@ class Bucket:
         Raises:
             OSError: ESTALE: it has changed since; EIO: it cannot be read.
         """
-        wanted = f"bytes={start}-{start + size_bytes - 1}"
+        request = {"Range": f"bytes={start}-{start + size_bytes - 1}"} | ({"IfMatch": found.etag} if found.etag else {})
         try:
             with self._asking("cannot be read"):
-                content: bytes | None = self._wait(self._get, found.key, Range=wanted, IfMatch=found.etag)
+                content: bytes | None = self._wait(self._get, found.key, **request)
         except StoreError as error:
             if _code(error) not in _CHANGED | _SHORTER:
                 raise OSError(errno.EIO, str(error)) from error

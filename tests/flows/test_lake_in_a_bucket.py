@@ -24,6 +24,7 @@ def url(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         "AUDIOPHILE_DATA": url,
         "AUDIOPHILE_LOCAL": str(tmp_path / "own"),
         "AUDIOPHILE_DEMO": "0",
+        "AUDIOPHILE_WORKERS": "1",
         "AWS_S3_BUCKET": UPLOADS,
         "INGEST_SETTLE_S": "0.1",
         "PHRASES": "goodbye,messages",

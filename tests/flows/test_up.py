@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 
 from flows import up
+from storage.errors import StoreError
+from storage.place import Place
 from storage.settings import Settings
+from storage.store import LocalStore
 from tests.system.service import PROJECT, environment
 
 
-def start(folder: Path, **settings: str) -> subprocess.CompletedProcess:
+def start(folder: Path, module: str = "flows.up", **settings: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "flows.up"],
+        [sys.executable, "-m", module],
         check=False,
         cwd=PROJECT,
         env=environment(folder, **settings),
@@ -48,6 +51,39 @@ def test_a_data_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert f"AUDIOPHILE_DATA={tmp_path / 'data'}" in the_one_line(start(tmp_path))
 
 
+def test_a_folder_of_this_hosts_own_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "own").write_text("a file where the folder should be")
+    settings = {"AUDIOPHILE_DATA": "s3://lake", "AUDIOPHILE_LOCAL": str(tmp_path / "own")}
+    assert f"AUDIOPHILE_LOCAL={tmp_path / 'own'}" in the_one_line(start(tmp_path, **settings))
+
+
+@pytest.mark.parametrize("module", ["flows.up", "api"])
+def test_a_bucket_that_cannot_be_reached_is_named(tmp_path: Path, module: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        settings = {
+            "AUDIOPHILE_DATA": "s3://lake/calls",
+            "AUDIOPHILE_LOCAL": str(tmp_path / "own"),
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "hunter2",
+            "PREFECT_API_URL": endpoint,
+        }
+        line = the_one_line(start(tmp_path, module, **settings))
+    assert line.startswith(f"audiophile: s3://lake at {endpoint}: cannot be listed")
+    assert "Check AWS_ENDPOINT_URL" in line
+    assert "hunter2" not in line
+
+
+def test_a_disk_on_which_writers_could_overwrite_each_other_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalStore, "write_if_absent", lambda store, path, content: store.write(path, content) or True)
+    with pytest.raises(StoreError, match="overwrite each other's commits"):
+        up.require_store(Place.of(tmp_path))
+
+
 def test_a_setting_out_of_bounds_is_named_with_its_value(tmp_path: Path) -> None:
     line = the_one_line(start(tmp_path, MODEL_CONFIDENCE_THRESHOLD="1.5"))
     assert "MODEL_CONFIDENCE_THRESHOLD='1.5'" in line
@@ -76,15 +112,7 @@ def test_a_settings_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 
 
 def test_serving_without_a_server_to_serve_for_is_refused(tmp_path: Path) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "flows.serve"],
-        check=False,
-        cwd=PROJECT,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    result = start(tmp_path, "flows.serve")
     assert "PREFECT_API_URL is not set" in the_one_line(result)
 
 
