@@ -30,6 +30,7 @@ from storage.retention import Retention, expire
 from storage.rewrite import compact
 from storage.settings import get_settings
 from storage.snapshot import FOLD_AFTER, fold
+from storage.uploads import open_uploads, remove_upload
 from storage.vacuum import vacuum
 
 Stage = Literal["erase", "expire", "compact", "fold", "vacuum"]
@@ -127,6 +128,9 @@ def _erase(lake: Lake, index: Index, erase_files: tuple[UUID, ...], lift_files: 
         erase(lake, index, erase_files, commit_key("erase"))
     if lift_files:
         lift(lake, index, lift_files, commit_key("lift"))
+    if (bucket := open_uploads(get_settings())) is not None:
+        for file_id in index.erased(index.unpurged()):
+            remove_upload(bucket, file_id)
     return f"{purge(lake, index, commit_key('purge'))} recordings purged"
 
 

@@ -73,7 +73,7 @@ def purge(lake: Lake, index: Index, key: UUID) -> int:
         index: One of all tables, caught up.
         key: From which the keys of its commits are made.
     """
-    pending = {row["file_id"]: row["seq"] for row in index.query("SELECT * FROM tombstones WHERE NOT purged")}
+    pending = index.unpurged()
     if not pending:
         return 0
     for file_id in index.erased(pending):
@@ -87,6 +87,7 @@ def purge(lake: Lake, index: Index, key: UUID) -> int:
     for seq in older:
         remove_snapshot(lake.store, seq)
     index.rebase()
+    _mark(lake, index, pending, uuid.uuid5(key, "purged"))
     return len(pending)
 
 
@@ -102,21 +103,25 @@ def _remove_rows(lake: Lake, index: Index, pending: Mapping[UUID, int], key: UUI
     """Rewrite every Parquet file that holds rows from before a recording was erased; the old files go at once."""
     clean: set[str] = set()
 
-    def plan() -> Draft:
+    def plan() -> Draft | None:
         drafts: list[Draft] = []
         for file in index.live_files():
             if file.path in clean or not _may_hold(file, pending):
                 continue
-            if len(drafts) == BATCH_FILES:
-                break
             draft = rewritten(lake, key, [file], lambda rows: _without(rows, pending)) if _holds(file) else None
             if draft is None:
                 clean.add(file.path)
             else:
                 drafts.append(draft)
-        else:
-            return _merged(drafts, tuple(sorted(pending)))
-        return _merged(drafts, ())
+            if len(drafts) == BATCH_FILES:
+                break
+        if not drafts:
+            return None
+        return Draft(
+            files=tuple(file for draft in drafts for file in draft.files),
+            removed=tuple(path for draft in drafts for path in draft.removed),
+            counts={"files_removed": len(drafts)},
+        )
 
     def _holds(file: DataFile) -> bool:
         return pc.any(is_one_of(read_ids(lake.store, file.path), pending)).as_py() or False
@@ -124,11 +129,21 @@ def _remove_rows(lake: Lake, index: Index, pending: Mapping[UUID, int], key: UUI
     for number in range(MAX_ENTRIES):
         commit_key = uuid.uuid5(key, f"purge/{number}")
         entry = lake.commit(index, op="rewrite", key=commit_key, plan=plan, started_at=datetime.now(UTC))
-        for path in entry.removed if entry else ():
-            lake.store.remove(path)
-        if entry is not None and entry.deleted:
+        if entry is None:
             return
+        for path in entry.removed:
+            lake.store.remove(path)
     raise StoreError(f"erasure: after {MAX_ENTRIES} rewrites there are still rows; the next maintenance goes on")
+
+
+def _mark(lake: Lake, index: Index, purged: Mapping[UUID, int], key: UUID) -> None:
+    """Say in the log that nothing is left, once nothing is: a purge that is cut off before is done again."""
+
+    def plan() -> Draft | None:
+        done = tuple(sorted(file_id for file_id, seq in index.unpurged().items() if purged.get(file_id) == seq))
+        return Draft(deleted=done, counts={"purged": len(done)}) if done else None
+
+    lake.commit(index, op="rewrite", key=key, plan=plan, started_at=datetime.now(UTC))
 
 
 def _remove_replaced(lake: Lake, index: Index, pending: Mapping[UUID, int]) -> None:
@@ -136,15 +151,6 @@ def _remove_replaced(lake: Lake, index: Index, pending: Mapping[UUID, int]) -> N
     for stored in list(lake.store.found("data")):
         if index.given_up([stored.path]) and pc.any(is_one_of(read_ids(lake.store, stored.path), pending)).as_py():
             lake.store.remove(stored.path)
-
-
-def _merged(drafts: list[Draft], purged: tuple[UUID, ...]) -> Draft:
-    return Draft(
-        files=tuple(file for draft in drafts for file in draft.files),
-        removed=tuple(path for draft in drafts for path in draft.removed),
-        deleted=purged,
-        counts={"files_removed": len(drafts), "purged": len(purged)},
-    )
 
 
 def _may_hold(file: DataFile, pending: Mapping[UUID, int]) -> bool:

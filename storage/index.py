@@ -196,6 +196,10 @@ class Index:
         rows = self.query("SELECT path FROM removed_files WHERE path IN (SELECT unnest(?))", [list(paths)])
         return [row["path"] for row in rows]
 
+    def unpurged(self) -> dict[UUID, int]:
+        """Return the recordings of which something may be left, with the entry that erased them."""
+        return {row["file_id"]: row["seq"] for row in self.query("SELECT * FROM tombstones WHERE NOT purged")}
+
     def erased(self, file_ids: Iterable[UUID] | None = None) -> set[UUID]:
         """Return the recordings that are erased, and may not be taken in again; of `file_ids` only where given."""
         ids = None if file_ids is None else list(file_ids)

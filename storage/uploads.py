@@ -7,6 +7,7 @@ import mimetypes
 import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote
+from uuid import UUID
 
 from storage.inbox import readable
 from storage.media import Staged
@@ -52,6 +53,18 @@ def put_upload(bucket: "Bucket", staged: Staged, name: str) -> "Object":
     if found is None:
         raise bucket.failure(f"{key} was put and is not there", "See whether something removes what is put there")
     return found
+
+
+def remove_upload(bucket: "Bucket", file_id: UUID) -> None:
+    """Remove an upload's object, for good. What others put there is theirs to remove.
+
+    Raises:
+        StoreError: The bucket cannot be reached or written.
+    """
+    for page in bucket.pages(f"{STORAGES}{file_id.hex}"):
+        for found in page.objects:
+            if _HASH.fullmatch(found.key.removeprefix(STORAGES)):
+                bucket.remove(found.key)
 
 
 def title(bucket: "Bucket", key: str) -> str:

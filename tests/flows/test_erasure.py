@@ -10,7 +10,11 @@ from flows.ingest import ingest
 from flows.maintain import maintain
 from storage.erasure import erase, lift
 from storage.lake import Lake
+from storage.place import STORAGES
 from storage.recordings import recordings
+from storage.settings import get_settings
+from storage.uploads import put_upload
+from tests.s3 import UPLOADS, S3Server
 
 
 @pytest.fixture
@@ -62,3 +66,17 @@ def test_a_lifted_recording_is_taken_in_afresh(lake: Lake, taken_in: UUID) -> No
     ingest()
     assert known(lake) == [taken_in]
     assert len(blobs(lake)) == 1
+
+
+def test_erasing_removes_an_uploads_object_and_leaves_what_others_put_there(
+    lake: Lake, taken_in: UUID, incoming: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads = s3_server.uploads()
+    with (incoming / "tone.wav").open("rb") as content, lake.media.staged(content) as staged:
+        put_upload(uploads, staged, "tone.wav")
+    uploads.put(f"{STORAGES}tone.wav", b"theirs")
+    for name, value in (s3_server.settings | {"AWS_S3_BUCKET": UPLOADS}).items():
+        monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+    maintain(stages=("erase",), erase_files=(taken_in,))
+    assert [found.key for page in uploads.pages(STORAGES) for found in page.objects] == [f"{STORAGES}tone.wav"]
