@@ -6,7 +6,6 @@ Writers may go on meanwhile: what maintenance removed while this looked is no pr
 import argparse
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +20,7 @@ from storage.place import Place
 from storage.replay import Replay
 from storage.report import Findings, Progress, Report
 from storage.settings import get_settings
+from storage.ticker import Ticker
 
 MAX_ROWS_IN_MEMORY: Final = 20_000_000
 """Of all references. Above it, an index of the whole log is made without predictions and utterances."""
@@ -116,33 +116,6 @@ def _compare(
     findings.add_some("index", subject, wrong, _ANEW)
     findings.looked_at["indexes compared"] += 1
     findings.at(subject, 1, 1)
-
-
-class Ticker:
-    """Shows progress on a terminal as a line that changes, elsewhere as a line every half minute."""
-
-    def __init__(self) -> None:
-        self._shown_at = time.monotonic()
-        self._is_terminal = sys.stderr.isatty()
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """Show it, unless something was shown just now."""
-        now = time.monotonic()
-        if now - self._shown_at < (0.2 if self._is_terminal else 30) and done < total:
-            return
-        if self._is_terminal:
-            sys.stderr.write(f"\r\x1b[K{what}: {done:,} of {total:,}")
-        elif now - self._shown_at >= 30:
-            sys.stderr.write(f"{what}: {done:,} of {total:,}\n")
-        else:
-            return
-        sys.stderr.flush()
-        self._shown_at = now
-
-    def close(self) -> None:
-        """Leave a clean line."""
-        if self._is_terminal:
-            sys.stderr.write("\r\x1b[K")
 
 
 def require_lake(place: Place) -> None:
