@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from storage.errors import SettingsError
@@ -181,16 +181,16 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value is not None else None
 
-    @model_validator(mode="after")
-    def _lake_apart_from_uploads(self) -> "Settings":
+    @field_validator("aws_s3_bucket")
+    @classmethod
+    def _apart_from_the_lake(cls, value: str, others: ValidationInfo) -> str:
         """Refuse a lake among the objects that ingest lists: it would take in its own files as recordings."""
-        if self.place.is_s3 and self.aws_s3_bucket:
-            bucket, prefix = split_url(self.data)
-            if bucket == self.aws_s3_bucket and f"{prefix}/".startswith(STORAGES):
-                raise ValueError(
-                    f"AUDIOPHILE_DATA={self.data} lies where uploads to AWS_S3_BUCKET={bucket} do: use another prefix"
-                )
-        return self
+        data = str(others.data.get("data", ""))
+        if value and data.startswith(S3_SCHEME):
+            bucket, prefix = split_url(data)
+            if bucket == value and f"{prefix}/".startswith(STORAGES):
+                raise ValueError(f"AUDIOPHILE_DATA={data} lies where uploads to it do: use another prefix")
+        return value
 
     @property
     def access(self) -> S3Access:

@@ -188,6 +188,15 @@ def test_a_lake_among_the_uploads_is_refused(prefix: str) -> None:
     made(AUDIOPHILE_DATA="s3://bucket/storages-of-mine", AWS_S3_BUCKET="bucket")
 
 
+def test_what_is_wrong_is_named_without_the_secrets_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDIOPHILE_DATA", "s3://bucket/storages")
+    monkeypatch.setenv("AWS_S3_BUCKET", "bucket")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter3")
+    with pytest.raises(SettingsError, match=r"AWS_S3_BUCKET='bucket': .*use another prefix") as caught:
+        read_settings()
+    assert "hunter" not in str(caught.value)
+
+
 def test_what_uploads_to_s3_lack_is_named() -> None:
     assert made(AWS_REGION="eu-central-1").missing_for_s3 == [
         "AWS_ACCESS_KEY_ID",
