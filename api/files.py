@@ -100,13 +100,15 @@ def _read(
     min_confidence: float,
     transcript: bool,
 ) -> list[dict[str, Any]]:
+    receipts = list(receipts)
     base_url = service.settings.public_url
     with service.index.reading():
         found = recordings(service.index, file_id)
         detected = _by_file(predictions(service.index, file_id, model=model, min_confidence=min_confidence))
+        erased = service.index.erased(receipt.file_id for receipt in receipts)
         said = _by_file(utterances(service.index, file_id, model=model)) if transcript else None
-    known = {recording.file_id for recording in found}
-    pending = {receipt.file_id: receipt for receipt in reversed(list(receipts)) if receipt.file_id not in known}
+    known = {recording.file_id for recording in found} | erased
+    pending = {receipt.file_id: receipt for receipt in reversed(receipts) if receipt.file_id not in known}
     return [
         pending_answer(receipt, base_url, transcript=transcript)
         for receipt in sorted(pending.values(), key=lambda receipt: receipt.received_at, reverse=True)
