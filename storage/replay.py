@@ -90,7 +90,8 @@ class Replay:
             entry = decode(content, seq)
         except LogError as error:
             self.is_whole = False
-            findings.add("log", entry_path(seq), str(error), _RESTORE)
+            wrong, _, remedy = str(error).rpartition(": ")  # a newer format has another one than damage
+            findings.add("log", entry_path(seq), wrong, remedy[:1].upper() + remedy[1:])
             return
         self._apply(entry, findings)
 
