@@ -257,7 +257,6 @@ class TestIngest:
             waiting = whats_new_in_bucket(get_settings(), lake, index)
         assert waiting is not None
         assert waiting.candidates == [], "its bytes are in the lake already"
-        ingest()
         other, late = upload(wav(400), "the listing first.wav")
         ingest()
         lake.inbox.add(other, **late)
