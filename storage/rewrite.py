@@ -15,7 +15,7 @@ from storage.commit import Draft
 from storage.index import Index
 from storage.lake import Lake
 from storage.log import DataFile, LogEntry
-from storage.parquet import read_rows, write_table
+from storage.parquet import read_each, write_table
 from storage.steps import reached
 from storage.tables import TABLES
 
@@ -88,7 +88,7 @@ def rewritten(lake: Lake, key: UUID, files: Iterable[DataFile], keep: Callable[[
     removed: list[str] = []
     attempt = uuid.uuid4()
     for name, group in by_table.items():
-        rows = pa.concat_tables([read_rows(lake.store, file) for file in group])
+        rows = pa.concat_tables(read_each(lake.store, group))
         kept = keep(rows)
         if len(group) == 1 and kept.num_rows == rows.num_rows:
             continue

@@ -1,5 +1,6 @@
 """The tail of an index: applies log entries to it. It must not know who queries the rows."""
 
+import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -11,10 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.log import DataFile, LogEntry
-from storage.parquet import read_rows
+from storage.parquet import read_each
 from storage.schema import SCHEMAS, tail_tables, views
 from storage.store import Store
 
+NO_CHECKPOINT: Final = "1TB"  # of an index in memory: it frees nothing, and stops all queries for 0.1 s
+
+_STILL_ERASED: Final = """
+DELETE FROM tail.{name} r USING tombstones t WHERE r.file_id = t.file_id AND r.seq < t.seq
+"""
 _REFERENCE_SEQ: Final = "(SELECT max(seq) FROM entries WHERE op = 'refresh' AND reference = ?)"
 
 
@@ -35,8 +41,13 @@ class Tail:
         self._store, self._connection, self._tables = store, connection, tables
         self.start = self.seen = start
         self.erased = False  # recordings were, since the base was made: it holds rows of theirs, which views leave out
-        for statement in [*tail_tables(), *views(tables, erased=False)]:
+        self._held = False  # references are, or were
+        connection.execute(f"SET checkpoint_threshold = '{NO_CHECKPOINT}'")
+        for statement in tail_tables():
             connection.execute(statement)
+        self._show()
+        self._held = bool(self._run("SELECT 1 FROM held LIMIT 1").fetchall())
+        self._show()
         connection.execute("INSERT INTO tail.state VALUES (?, ?)", [start.seq, start.group_seq])
 
     def apply(self, entries: list[LogEntry]) -> None:
@@ -51,13 +62,15 @@ class Tail:
         """
         removed = {path for entry in entries for path in entry.removed}
         rewritten = any(file.path in removed for entry in entries for file in entry.files)
-        for together in [entries] if rewritten else [[entry] for entry in entries]:
-            rows = [self._rows(entry, removed) for entry in together]
+        wanted = [self._wanted(entry, removed, self.seen.seq if rewritten else entry.seq - 1) for entry in entries]
+        rows = read_each(self._store, (file for files in wanted for file in files))
+        work = list(zip(entries, wanted, strict=True))
+        for together in [work] if rewritten and work else [[one] for one in work]:
             self._connection.begin()
             try:
-                for entry, tables in zip(together, rows, strict=True):
-                    self._apply(entry, tables)
-                last = together[-1]
+                for entry, files in together:
+                    self._apply(entry, zip(files, rows, strict=False))
+                last = together[-1][0]
                 self._run("UPDATE tail.state SET seq = ?, group_seq = ?", [last.seq, last.group_seq])
                 self._connection.commit()
             except BaseException:
@@ -65,17 +78,15 @@ class Tail:
                 raise
             self.seen = Seen(last.seq, last.group_seq)
 
-    def _rows(self, entry: LogEntry, removed: set[str]) -> list[tuple[str, pa.Table]]:
-        """Read what an entry adds that the index lacks: of a rewrite, rows of entries that are applied with it."""
-        known = self.seen.seq
-        found: list[tuple[str, pa.Table]] = []
-        for file in entry.live_files:
-            if file.table in self._tables and file.path not in removed and (file.max_seq or 0) > known:
-                rows = read_rows(self._store, file)
-                found.append((file.table, rows.filter(pc.greater(rows["seq"], known)) if entry.removed else rows))
-        return found
+    def _wanted(self, entry: LogEntry, removed: set[str], known: int) -> list[DataFile]:
+        """Return the files of an entry with rows that the index lacks: of a rewrite, where others were skipped."""
+        return [
+            file
+            for file in entry.live_files
+            if file.table in self._tables and file.path not in removed and (file.max_seq or 0) > known
+        ]
 
-    def _apply(self, entry: LogEntry, rows: list[tuple[str, pa.Table]]) -> None:
+    def _apply(self, entry: LogEntry, rows: Iterable[tuple[DataFile, pa.Table]]) -> None:
         counts = json.dumps(dict(entry.counts))
         times = [entry.started_at, entry.committed_at]
         values = [entry.seq, entry.op, entry.key, entry.reference, entry.group_seq, *times, counts]
@@ -89,8 +100,11 @@ class Tail:
         )
         self._apply_files(entry)
         self._apply_references(entry)
-        for name, table in rows:
-            self._add(name, table)
+        for file, table in rows:
+            new = table.filter(pc.greater(table["seq"], self.seen.seq)) if entry.removed else table
+            self._add(file.table, new)
+            if entry.removed:  # a rewrite knows nothing of who was erased before it
+                self._run(_STILL_ERASED.format(name=file.table))
         if entry.op == "delete":
             self._erase(entry)
 
@@ -109,6 +123,8 @@ class Tail:
     def _apply_references(self, entry: LogEntry) -> None:
         if entry.held:
             self._insert("held", [[entry.seq]])
+            self._held = True
+            self._show()
         if entry.op in ("release", "reject"):
             self._run(
                 f"INSERT INTO tail.decisions SELECT {_REFERENCE_SEQ}, ?", [entry.reference, entry.op == "release"]
@@ -139,16 +155,22 @@ class Tail:
                 self._tombstone(file_id, seq, lifted=True, purged=purged)
         if entry.deleted:
             self.erased = True
-            for statement in views(self._tables, erased=True):
-                self._run(statement)
+            self._show()
+
+    def _show(self) -> None:
+        """Make the views, without what the index has nothing of."""
+        for statement in views(self._tables, erased=self.erased, held=self._held):
+            self._run(statement)
 
     def _tombstone(self, file_id: UUID, seq: int, *, lifted: bool, purged: bool) -> None:
         self._run("DELETE FROM tail.tombstones WHERE file_id = ?", [file_id])
         self._insert("tombstones", [[file_id, seq, lifted, purged]])
 
     def _insert(self, name: str, rows: Iterable[list[Any]]) -> None:
-        for row in rows:
-            self._run(f"INSERT INTO tail.{name} VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
+        rows = list(rows)
+        if rows:  # in one statement: its planning costs more than its rows
+            values = ", ".join(f"({', '.join('?' * len(row))})" for row in rows)
+            self._run(f"INSERT INTO tail.{name} VALUES {values}", itertools.chain.from_iterable(rows))  # noqa: S608
 
     def _run(self, sql: str, parameters: Iterable[object] = ()) -> duckdb.DuckDBPyConnection:
         return self._connection.execute(sql, list(parameters))

@@ -20,7 +20,7 @@ from storage.lake import Lake
 from storage.log import DataFile, decode, encode, entry_path
 from storage.manifest import manifest_path, newest_manifest
 from storage.media import media_path
-from storage.parquet import read_rows, write_table
+from storage.parquet import read_each, write_table
 from storage.report import Report
 from storage.rewrite import compact
 from storage.settings import get_settings
@@ -208,7 +208,7 @@ def test_a_rewrite_that_left_the_old_file_live_is_named(lake: Lake):
     with lake.index() as index:
         old = live(lake, "coverage")
         entry = decode(lake.store.read(entry_path(index.applied_seq)), index.applied_seq)
-        new = write_table(lake.store, uuid.uuid4(), uuid.uuid4(), "0", "coverage", read_rows(lake.store, old))
+        new = write_table(lake.store, uuid.uuid4(), uuid.uuid4(), "0", "coverage", next(read_each(lake.store, [old])))
         seq = index.applied_seq + 1
     again = dataclasses.replace(
         entry, seq=seq, key=uuid.uuid4(), op="rewrite", reference=None, files=(new,), removed=(), deleted=()
