@@ -125,7 +125,7 @@ def read_entries(store: Store, after: int) -> Iterator[LogEntry]:
 
 def encode(entry: LogEntry) -> bytes:
     """Return the JSON of `entry`."""
-    return json.dumps(dataclasses.asdict(entry), default=_plain, indent=1).encode()
+    return json.dumps(_plain(entry), default=_plain, indent=1).encode()
 
 
 def decode(content: bytes, seq: int) -> LogEntry:
@@ -174,4 +174,6 @@ def _plain(value: object) -> object:
         return str(value)
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, DataFile | GroupModel | LogEntry):  # not asdict, which copies all that it finds
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     raise TypeError(f"{type(value).__name__} has no JSON")

@@ -53,9 +53,10 @@ _UNLESS_NEWER: Final = {
 }
 """Tables of which rows in the tail take the place of rows in the base: by which column, and where to look for it."""
 
+_PUBLISHED: Final = "seq NOT IN (SELECT seq FROM withheld)"
+
 _LATEST: Final = """
-CREATE OR REPLACE VIEW latest AS SELECT file_id, max(seq) AS seq FROM coverage
-WHERE seq NOT IN (SELECT seq FROM withheld) GROUP BY file_id
+CREATE OR REPLACE VIEW latest AS SELECT file_id, max(seq) AS seq FROM coverage WHERE {published} GROUP BY file_id
 """
 """A file's latest reference: it wins as a whole, and nothing is merged across references."""
 
@@ -66,7 +67,7 @@ SELECT seq FROM held WHERE seq NOT IN (SELECT seq FROM decisions WHERE released)
 
 _ANSWERS: Final = """
 CREATE OR REPLACE VIEW answers AS SELECT c.* FROM coverage c
-WHERE c.seq NOT IN (SELECT seq FROM withheld)
+WHERE {published}
   AND (c.seq NOT IN (SELECT seq FROM expired) OR (c.file_id, c.seq) IN (SELECT (file_id, seq) FROM latest))
 """
 """Coverage whose rows are kept and published: of expired references only what is some file's latest."""
@@ -100,17 +101,19 @@ def tail_tables() -> list[str]:
     ]
 
 
-def views(tables: frozenset[str], *, erased: bool) -> list[str]:
+def views(tables: frozenset[str], *, erased: bool, held: bool) -> list[str]:
     """Return what makes the views.
 
     Args:
         tables: Those of TABLES that the tail follows; the others have no view, rather than half of one.
         erased: Recordings have been erased since the base was made.
+        held: There may be references that are withheld; to look for them takes a third of a look-up's time.
     """
     made = [_union(name, erased=erased) for name in SCHEMAS if name in BOOKKEEPING or name in tables]
     made += [_WITHHELD, _ERASED]
     if "coverage" in tables:
-        made += [_LATEST, _ANSWERS]
+        published = _PUBLISHED if held else "true"
+        made += [_LATEST.format(published=published), _ANSWERS.format(published=published)]
     if "sources" in tables:
         made.append(_CURRENT_SOURCES)
     return made
