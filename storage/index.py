@@ -114,6 +114,10 @@ class Index:
                 if newest_seq(self._store) <= generation.tail.seen.seq:
                     raise
                 self._renew(generation)
+            except duckdb.Error as error:  # entries that ask the base, of a rewrite or an erasure, find its damage too
+                if not _is_damage(generation, error):
+                    raise
+                self._renew(generation)
             return self.applied_seq
 
     def rebase(self) -> None:
@@ -147,10 +151,8 @@ class Index:
         try:
             return cursor.execute(sql, parameters)
         except duckdb.Error as error:
-            if generation.base is None or type(error) not in _DAMAGE:
+            if not _is_damage(generation, error):
                 raise
-            log.warning("%s is damaged (%s), and made anew", generation.base, error)
-            generation.base.unlink(missing_ok=True)
             with self._lock:
                 self._renew(generation)
             if reading:
@@ -267,3 +269,12 @@ class Index:
             generation = self._generation()
             state = self._local.state = (generation, generation.connection.cursor(), False)
         return state
+
+
+def _is_damage(generation: _Generation, error: duckdb.Error) -> bool:
+    """Say whether an error is one of the base file's, which is removed then."""
+    if generation.base is None or type(error) not in _DAMAGE:
+        return False
+    log.warning("%s is damaged (%s), and made anew", generation.base, error)
+    generation.base.unlink(missing_ok=True)
+    return True
