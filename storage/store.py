@@ -119,9 +119,11 @@ class LocalStore:
         return True
 
     def remove(self, path: str) -> None:
-        """Remove the bytes at `path`, if any."""
-        with writing(self.local_path(path).parent), contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            self.local_path(path).unlink()
+        """Remove the bytes at `path`, if any, durably: what was erased must not come back with the power."""
+        place = self.local_path(path)
+        with writing(place.parent), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            place.unlink()
+            sync_folder(place.parent)
 
     def names(self, folder: str) -> list[str]:
         """Return the names right below `folder`, sorted."""
