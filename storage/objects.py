@@ -2,9 +2,7 @@
 
 import hashlib
 import re
-from datetime import UTC, datetime, timedelta
 from typing import Final
-from uuid import UUID
 
 import polars as pl
 import pyarrow as pa
@@ -19,9 +17,6 @@ from storage.replay import Replay
 from storage.report import Findings
 from storage.store import Store
 from storage.tables import TABLES
-
-ERASED_WITHIN: Final = timedelta(minutes=10)
-"""Between the log entry that says that nothing is left of a recording, and the removal of older snapshots."""
 
 _HEX: Final = re.compile(r"(?:.*/)?([0-9a-f]{32})[^/]*")
 _RESTORE: Final = "Restore it from a copy of the lake"
@@ -48,16 +43,18 @@ def look_at_media(lake: Lake, files: pl.DataFrame, replay: Replay, findings: Fin
             findings.add("media", media_path(sha256), "the recording was accepted, and its bytes are gone", _RESTORE)
 
 
-def look_at_inbox(lake: Lake, findings: Findings, *, audio: bool) -> None:
-    """Look at each receipt, and for the bytes that it acknowledged."""
+def look_at_inbox(lake: Lake, replay: Replay, findings: Findings, *, audio: bool) -> None:
+    """Look at each receipt, and for the bytes that it acknowledged, unless they were erased since."""
     receipts = lake.inbox.receipts()
     readable = {receipt.path for receipt in receipts}  # others may come while this looks
     for path in [f"inbox/{name}" for name in lake.store.names("inbox")]:
         if path not in readable and path not in _readable(lake) and lake.store.stat(path) is not None:
             findings.add("inbox", path, "it is damaged", f"{_RESTORE}, or remove it to give the upload up")
     for number, receipt in enumerate(receipts, 1):
+        tombstone = replay.tombstones.get(receipt.file_id)
+        erased = tombstone is not None and not tombstone.lifted
         there = _look_at_blob(lake, receipt.sha256, receipt.size_bytes, findings, audio=audio)
-        if not there and lake.store.stat(receipt.path) is not None:
+        if not there and not erased and lake.store.stat(receipt.path) is not None:
             remedy = "Ask for the upload once more, or restore its bytes from a copy of the lake"
             findings.add("inbox", receipt.path, f"its bytes are not at {media_path(receipt.sha256)}", remedy)
         findings.looked_at["receipts"] += 1
@@ -154,18 +151,12 @@ def _wrong_in_file(store: Store, name: str, file: SnapshotFile, replay: Replay) 
         rows = pq.read_metadata(place).num_rows
         if rows != file.rows:
             return [f"it has {rows} rows, and its manifest says {file.rows}"]
-        before = datetime.now(UTC) - ERASED_WITHIN
-        erased = _purged(replay, before)
+        erased = {file_id: stone.seq for file_id, stone in replay.tombstones.items() if stone.purged_at}
         if name not in TABLES or not erased:
             return []
         keys = pl.DataFrame(pl.from_arrow(pq.read_table(place, columns=["file_id", "seq"])))
     left = older_rows(keys, ids_with_seq(erased))
     return [f"it holds rows of erased recordings: {named(left)}"] if left else []
-
-
-def _purged(replay: Replay, before: datetime) -> dict[UUID, int]:
-    stones = replay.tombstones.items()
-    return {id_: stone.seq for id_, stone in stones if stone.purged_at and stone.purged_at < before}
 
 
 def _hash(store: Store, path: str) -> str:

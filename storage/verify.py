@@ -53,7 +53,7 @@ def verify(lake: Lake, *, audio: bool = True, progress: Progress | None = None) 
     look_for_erased_rows(live, replay, findings)
     look_at_snapshots(lake, replay, findings)
     look_at_media(lake, shown.files, replay, findings, audio=audio)
-    look_at_inbox(lake, findings, audio=audio)
+    look_at_inbox(lake, replay, findings, audio=audio)
     look_for_erased_objects(lake, replay, findings)
     if not audio:
         findings.skipped.append("whether recordings' bytes hash to their names")
