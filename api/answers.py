@@ -97,16 +97,16 @@ def file_answer(
         "format": recording.format,
         "size": recording.size_bytes,
         "demo": recording.demo,
-        "ingested_at": _utc(recording.ingested_at),
+        "ingested_at": utc(recording.ingested_at),
         "reference": recording.reference,
-        "predicted_at": _utc(recording.predicted_at),
+        "predicted_at": utc(recording.predicted_at),
         "url": f"{base_url}/api/files/{recording.file_id}",
-        "confidences": [_confidence(prediction) for prediction in found],
+        "confidences": [confidence_answer(prediction) for prediction in found],
     }
     if recording.reason is not None:
         answer["reason"] = recording.reason
     if said is not None:
-        answer["transcript"] = [_transcript(utterance) for utterance in said]
+        answer["transcript"] = [transcript_answer(utterance) for utterance in said]
     return answer
 
 
@@ -131,7 +131,8 @@ def pending_answer(receipt: Receipt, base_url: str, *, transcript: bool) -> dict
     return answer | {"transcript": []} if transcript else answer
 
 
-def _confidence(prediction: Prediction) -> dict[str, Any]:
+def confidence_answer(prediction: Prediction) -> dict[str, Any]:
+    """Return a detection as clients get it."""
     return {
         "utterance": prediction.label,
         "time": prediction.start_s,
@@ -143,7 +144,8 @@ def _confidence(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def _transcript(utterance: Utterance) -> dict[str, Any]:
+def transcript_answer(utterance: Utterance) -> dict[str, Any]:
+    """Return an utterance as clients get it."""
     return {
         "time": _seconds(utterance.start_s),
         "end": _seconds(utterance.end_s),
@@ -158,7 +160,8 @@ def _seconds(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def _utc(value: datetime | None) -> datetime | None:
+def utc(value: datetime | None) -> datetime | None:
+    """Return a time with UTC's offset."""
     return None if value is None else value.astimezone(UTC)
 
 

@@ -7,10 +7,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from api.answers import JSON, File, file_answer, pending_answer
+from api.answers import JSON, File, confidence_answer, file_answer, pending_answer, transcript_answer, utc
 from api.dependencies import Service, ServiceDep
 from api.problems import GoneProblem, NotFoundProblem
 from storage.errors import IndexDamagedError
+from storage.history import file_in_reference
 from storage.inbox import Receipt
 from storage.recordings import Prediction, Utterance, known_models, predictions, recordings, utterances
 
@@ -23,6 +24,9 @@ MinConfidence = Annotated[
     Query(ge=0, le=1, description="Show detections from this confidence on. Default: MODEL_CONFIDENCE_THRESHOLD."),
 ]
 WithTranscript = Annotated[bool, Query(alias="transcript", description="Add the text of each utterance.")]
+InReference = Annotated[
+    UUID | None, Query(description="Show what this reference said. Default: the latest. 410: it is not kept any more.")
+]
 Row = TypeVar("Row", Prediction, Utterance)
 
 
@@ -38,10 +42,15 @@ def list_files(service: ServiceDep, min_confidence: MinConfidence = None, transc
 @router.get("/{file_id}", response_model=File)
 @router.get("/{file_id}/", include_in_schema=False)
 def get_file(
-    service: ServiceDep, file_id: str, min_confidence: MinConfidence = None, transcript: WithTranscript = False
+    service: ServiceDep,
+    file_id: str,
+    min_confidence: MinConfidence = None,
+    transcript: WithTranscript = False,
+    reference: InReference = None,
 ) -> JSON:
-    """One recording with the predictions of its latest reference."""
-    return JSON(_one(service, file_id, None, min_confidence, transcript))
+    """One recording with the predictions of its latest reference, or of an older one."""
+    answer = _one(service, file_id, None, min_confidence, transcript)
+    return JSON(answer if reference is None else _as_in(service, answer, reference, min_confidence, transcript))
 
 
 @router.get("/{file_id}/{model}", response_model=File)
@@ -121,6 +130,29 @@ def _read(
         )
         for recording in found
     ]
+
+
+def _as_in(
+    service: Service, answer: dict[str, Any], id_: UUID, min_confidence: float | None, transcript: bool
+) -> dict[str, Any]:
+    """Return a recording's answer with what one reference said of it."""
+    if min_confidence is None:
+        min_confidence = service.settings.model_confidence_threshold
+    said_then = file_in_reference(service.lake, service.index, id_, answer["id"])
+    if said_then is None:
+        raise NotFoundProblem(f"The reference {id_} does not contain the file {answer['id']}")
+    past = {
+        "reference": said_then.reference.reference,
+        "predicted_at": utc(said_then.reference.committed_at),
+        "confidences": [
+            confidence_answer(found) for found in said_then.predictions if found.confidence >= min_confidence
+        ],
+    }
+    return (
+        answer
+        | past
+        | ({"transcript": [transcript_answer(said) for said in said_then.utterances]} if transcript else {})
+    )
 
 
 def _by_file(rows: Iterable[Row]) -> dict[UUID, list[Row]]:

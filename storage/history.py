@@ -19,6 +19,7 @@ from storage.index import Index
 from storage.lake import Lake
 from storage.log import GroupModel
 from storage.parquet import is_one_of, read_tables
+from storage.recordings import Prediction, Utterance
 
 PUBLISHED, HELD, REJECTED, EXPIRED = "published", "held", "rejected", "expired"
 
@@ -154,6 +155,38 @@ def reference_rows(lake: Lake, index: Index, id_: UUID, table: str, file_ids: It
         return rows.filter(pc.invert(is_one_of(rows["file_id"], erased))) if erased else rows
 
     return as_it_is_now(index, read)
+
+
+@dataclass(frozen=True, slots=True)
+class FileInReference:
+    """What one reference said of a recording, in order of channel and time."""
+
+    reference: Reference
+    predictions: tuple[Prediction, ...]
+    utterances: tuple[Utterance, ...]
+
+
+def file_in_reference(lake: Lake, index: Index, id_: UUID, file_id: UUID) -> FileInReference | None:
+    """Return what one reference said of a recording; None where it does not contain it.
+
+    Raises:
+        UnknownReferenceError: There never was such a reference.
+        ExpiredReferenceError: It is not kept any more.
+        StoreError: A file of it cannot be read.
+    """
+    if not reference_rows(lake, index, id_, "coverage", [file_id]).num_rows:
+        return None
+    found = reference_rows(lake, index, id_, "predictions", [file_id]).to_pylist()
+    said = reference_rows(lake, index, id_, "utterances", [file_id]).to_pylist()
+    return FileInReference(
+        reference(index, id_),
+        tuple(sorted((Prediction(**row) for row in found), key=_place)),
+        tuple(sorted((Utterance(**row) for row in said), key=_place)),
+    )
+
+
+def _place(row: Prediction | Utterance) -> tuple[int, float, float, str]:
+    return row.channel, row.start_s, row.end_s, row.model
 
 
 def file_history(index: Index, file_id: UUID) -> list[FileAnswer]:
