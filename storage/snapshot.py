@@ -10,9 +10,11 @@ import uuid
 from pathlib import Path
 from typing import Final
 
+import duckdb
 import pyarrow.parquet as pq
 
 from storage.base import quoted
+from storage.errors import StoreError
 from storage.index import Index
 from storage.manifest import FOLDER, Manifest, SnapshotFile, manifest_path, newest_manifest
 from storage.schema import SCHEMAS, SNAPSHOT_ORDER
@@ -73,10 +75,16 @@ def _dump(store: Store, index: Index, name: str, folder: str) -> SnapshotFile:
     selection = _SELECTIONS.get(name, f"SELECT * FROM {name}")  # noqa: S608  names of the schema
     path = f"{folder}/{name}.parquet"
     with store.staging() as (_, staged):
-        index.run(
-            f"COPY ({_COUNTING} SELECT * FROM ({selection}) ORDER BY {SNAPSHOT_ORDER[name]})"  # noqa: S608
-            f" TO {quoted(staged)} (FORMAT parquet, COMPRESSION zstd)"
-        )
+        try:
+            index.run(
+                f"COPY ({_COUNTING} SELECT * FROM ({selection}) ORDER BY {SNAPSHOT_ORDER[name]})"  # noqa: S608
+                # No file beside the staged one, which nobody would look for after a kill.
+                f" TO {quoted(staged)} (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"
+            )
+        except duckdb.IOException as error:
+            raise StoreError(
+                f"{staged.parent}: the snapshot cannot be written ({error}). Make room there, or make it writable"
+            ) from error
         size_bytes, rows, sha256 = staged.stat().st_size, pq.read_metadata(staged).num_rows, _sha256(staged)
         store.adopt(staged, path)
     return SnapshotFile(path, size_bytes, rows, sha256)
