@@ -14,15 +14,13 @@ from typing import Any, Final
 from uuid import UUID
 
 import polars as pl
-import pyarrow as pa
 
 from storage.history import Reference, as_it_is_now, reference
 from storage.index import Index
 from storage.lake import Lake
 from storage.log import DataFile
 from storage.pairing import Detection, pairs
-from storage.parquet import read_table
-from storage.tables import with_seq
+from storage.parquet import read_each
 
 ADDED, GONE, CHANGED = "added", "gone", "changed"
 
@@ -270,14 +268,10 @@ def _predictions(lake: Lake, index: Index, seqs: Mapping[UUID, int | None]) -> p
         schema={"file_id": pl.Binary, "seq": pl.Int64},
     )
     ids = sorted(wanted)
-    tables = (_with_seq(read_table(lake.store, file), file) for file in files.values() if _may_hold(file, ids))
+    tables = read_each(lake.store, (file for file in files.values() if _may_hold(file, ids)))
     frames = (pl.DataFrame(pl.from_arrow(table)) for table in tables)
     parts = [frame.join(keys, on=["file_id", "seq"], how="semi").select(*_ROW) for frame in frames]
     return pl.concat(parts) if parts else pl.DataFrame(schema=_ROW)
-
-
-def _with_seq(rows: pa.Table, file: DataFile) -> pa.Table:
-    return rows if "seq" in rows.column_names else with_seq(rows, file.min_seq or 0)
 
 
 def _may_hold(file: DataFile, ids: list[UUID]) -> bool:

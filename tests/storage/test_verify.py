@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import storage.compare
-from storage.erasure import erase
+import storage.verify
+from storage.erasure import erase, purge
 from storage.index import Index
 from storage.lake import Lake
 from storage.log import DataFile, decode, encode, entry_path
@@ -27,18 +28,23 @@ from storage.settings import get_settings
 from storage.snapshot import fold
 from storage.verify import main, verify
 from tests.storage.conftest import Author
-from tests.storage.whole import ERASED, Template, clean, live_through, take_in
+from tests.storage.whole import ERASED, Template, clean, take_in, whole_lake
 
 
 @pytest.fixture(scope="module")
 def template(new_author: Callable[[], Author]) -> Template:
-    author = new_author()
-    return Template(Path(author.lake.place.url), live_through(author))
+    return whole_lake(new_author)
 
 
 @pytest.fixture
 def lake(template: Template, tmp_path: Path) -> Lake:
     return template.copy(tmp_path / "lake")
+
+
+@pytest.fixture
+def without_indexes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most of a verification's time goes into making indexes, which few tests are about."""
+    monkeypatch.setattr(storage.verify, "_compare_indexes", lambda *_: None)
 
 
 def path_in(lake: Lake, path: str) -> Path:
@@ -104,6 +110,7 @@ def test_a_damaged_or_missing_parquet_file_is_named(lake: Lake, table: str, dama
     assert report.looked_at["receipts"], "it went on to the end"
 
 
+@pytest.mark.usefixtures("without_indexes")
 def test_a_missing_recording_is_named(lake: Lake, template: Template):
     path = next(path for path in Path(lake.place.url, "media").rglob("*") if template.ids[0].hex in path.name)
     path.unlink()
@@ -111,6 +118,7 @@ def test_a_missing_recording_is_named(lake: Lake, template: Template):
     assert not verify(lake, audio=False).ok
 
 
+@pytest.mark.usefixtures("without_indexes")
 def test_a_recording_with_other_bytes_is_named(lake: Lake, template: Template):
     path = next(path for path in Path(lake.place.url, "media").rglob("*") if template.ids[0].hex in path.name)
     path.write_bytes(b"A")
@@ -122,6 +130,7 @@ def test_a_recording_with_other_bytes_is_named(lake: Lake, template: Template):
     assert not verify(lake, audio=False).ok
 
 
+@pytest.mark.usefixtures("without_indexes")
 def test_a_recording_in_the_trash_is_there(lake: Lake, template: Template):
     sha256 = next(row["sha256"] for row in lake.index().query("FROM files") if row["file_id"] == template.ids[0])
     lake.media.trash(sha256, datetime.now(UTC))
@@ -142,6 +151,7 @@ def test_a_damaged_log_entry_is_named(lake: Lake):
     assert "damaged" in problems[0].wrong
 
 
+@pytest.mark.usefixtures("without_indexes")
 def test_a_log_that_ends_before_a_snapshot_is_named(lake: Lake):
     newest = newest_manifest(lake.store)
     for name in lake.store.names("log"):
@@ -150,11 +160,13 @@ def test_a_log_that_ends_before_a_snapshot_is_named(lake: Lake):
     assert ("snapshot", manifest_path(newest.seq)) in {(p.kind, p.subject) for p in verify(lake).problems}
 
 
+@pytest.mark.usefixtures("without_indexes")
 def test_what_is_no_log_entry_is_named(lake: Lake):
     lake.store.write("log/notes.txt", b"mine")
     assert only_problem(verify(lake)) == ("log", "log/notes.txt")
 
 
+@pytest.mark.usefixtures("without_indexes")
 @pytest.mark.parametrize("damage", [flip_a_bit, Path.unlink])
 def test_a_damaged_or_missing_file_of_a_snapshot_is_named(lake: Lake, damage: Callable[[Path], None]):
     path = newest_manifest(lake.store).tables["coverage"].path
@@ -162,6 +174,7 @@ def test_a_damaged_or_missing_file_of_a_snapshot_is_named(lake: Lake, damage: Ca
     assert ("snapshot", path) in {(problem.kind, problem.subject) for problem in verify(lake).problems}
 
 
+@pytest.mark.usefixtures("without_indexes")
 def test_a_damaged_manifest_is_named(lake: Lake):
     path = manifest_path(newest_manifest(lake.store).seq)
     tear(path_in(lake, path))
@@ -185,6 +198,7 @@ def test_a_snapshot_with_other_rows_is_named(lake: Lake):
     assert {problem.subject for problem in report.problems} == {"the index from a snapshot"}
 
 
+@pytest.mark.usefixtures("without_indexes")
 def test_a_damaged_receipt_and_one_without_bytes_are_named(lake: Lake):
     receipt = lake.inbox.receipts()[0]
     path_in(lake, media_path(receipt.sha256)).unlink()
@@ -193,6 +207,7 @@ def test_a_damaged_receipt_and_one_without_bytes_are_named(lake: Lake):
     assert only_problem(verify(lake)) == ("inbox", receipt.path)
 
 
+@pytest.mark.usefixtures("without_indexes")
 def test_a_commit_that_was_published_twice_is_named(lake: Lake):
     with lake.index() as index:
         head, refresh = index.applied_seq, index.query("SELECT max(seq) AS s FROM entries WHERE op = 'refresh'")[0]["s"]
@@ -203,6 +218,7 @@ def test_a_commit_that_was_published_twice_is_named(lake: Lake):
     assert any("added" in one for one in wrong)
 
 
+@pytest.mark.usefixtures("without_indexes")
 def test_a_rewrite_that_left_the_old_file_live_is_named(lake: Lake):
     """Each file is right for itself, and every row of the old one is there twice."""
     with lake.index() as index:
@@ -217,6 +233,7 @@ def test_a_rewrite_that_left_the_old_file_live_is_named(lake: Lake):
     assert ("rows", "table coverage") in {(problem.kind, problem.subject) for problem in verify(lake).problems}
 
 
+@pytest.mark.usefixtures("without_indexes")
 def test_coverage_that_counts_other_predictions_than_there_are_is_named(author: Author):
     (file_id,) = take_in(author, "a")
     author.commit("refresh", reference=uuid.uuid4(), coverage=[author.coverage_row(file_id, "m", predictions=2)])
@@ -225,6 +242,7 @@ def test_coverage_that_counts_other_predictions_than_there_are_is_named(author: 
     assert str(file_id) in report.problems[0].wrong
 
 
+@pytest.mark.usefixtures("without_indexes")
 def test_what_is_left_of_the_erased_is_named(lake: Lake, author: Author):
     with lake.index() as index:
         erased = next(iter(index.erased()))
@@ -235,6 +253,7 @@ def test_what_is_left_of_the_erased_is_named(lake: Lake, author: Author):
     assert only_problem(verify(lake)) == ("erasure", stale)
 
 
+@pytest.mark.usefixtures("without_indexes")
 def test_rows_of_the_erased_in_live_files_are_named(author: Author):
     ids = take_in(author, "a", ERASED)
     author.refresh({(id_, "m"): [("call", 0.5)] for id_ in ids})
@@ -243,6 +262,20 @@ def test_rows_of_the_erased_in_live_files_are_named(author: Author):
     author.commit("rewrite", deleted=(ids[1],))  # says that nothing is left of it
     kinds = {(problem.kind, problem.subject.split("/")[1]) for problem in verify(author.lake).problems}
     assert {("erasure", table) for table in ("files", "sources", "coverage", "utterances", "predictions")} <= kinds
+
+
+@pytest.mark.usefixtures("without_indexes")
+def test_rows_of_the_erased_in_a_snapshot_are_named(author: Author, tmp_path: Path):
+    ids = take_in(author, "a", ERASED)
+    fold(author.lake.store, author.index, after=1)
+    snapshots = path_in(author.lake, "snap")
+    shutil.copytree(snapshots, tmp_path / "snap")
+    erase(author.lake, author.index, [ids[1]], uuid.uuid4())
+    purge(author.lake, author.index, uuid.uuid4())
+    assert verify(author.lake).ok
+    shutil.copytree(tmp_path / "snap", snapshots, dirs_exist_ok=True)
+    named = {Path(problem.subject).stem for problem in verify(author.lake).problems if problem.kind == "snapshot"}
+    assert named == {"files", "sources"}
 
 
 def test_an_index_that_shows_another_latest_is_named(lake: Lake, monkeypatch: pytest.MonkeyPatch):
@@ -290,7 +323,7 @@ def damages(draw: st.DrawFn) -> tuple[int, int, bool]:
 
 
 @given(damages())
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_no_flipped_bit_and_no_loss_stays_unnoticed(
     template: Template, tmp_path_factory: pytest.TempPathFactory, damage: tuple[int, int, bool]
 ):

@@ -1,8 +1,10 @@
 """Lakes with everything in them that a verification looks at, and a way to have one for each test."""
 
+import functools
 import io
 import shutil
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -62,6 +64,13 @@ def live_through(author: Author) -> list[UUID]:
 def clean(lake: Lake, index: Index) -> None:
     """Remove what is left over, as if the grace period were over."""
     vacuum(lake, index, uuid.uuid4(), grace=timedelta(0), now=datetime.now(UTC) + FOREVER)
+
+
+@functools.cache
+def whole_lake(new_author: Callable[[], Author]) -> "Template":
+    """Return a lake that has lived, made once in a run of the tests."""
+    author = new_author()
+    return Template(Path(author.lake.place.url), live_through(author))
 
 
 @dataclass(frozen=True)
