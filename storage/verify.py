@@ -4,13 +4,14 @@ Writers may go on meanwhile: what maintenance removed while this looked is no pr
 """
 
 import argparse
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
 from typing import Final
 
 from storage.compare import differences
-from storage.errors import StorageError, StoreError
+from storage.errors import MissingError, StorageError, StoreError
 from storage.index import ALL_TABLES, PLANNING_TABLES, Index
 from storage.lake import Lake
 from storage.live import LiveFiles, look_for_erased_rows, state
@@ -98,16 +99,11 @@ def _compare(
     findings: Findings,
 ) -> None:
     """Bring an index and the view by brute force to one log entry, and compare them."""
+    findings.at(subject, 0, 1)
     try:
-        for _ in range(LOOKS):
-            findings.at(subject, 0, 1)
-            index.catch_up()
-            replay.catch_up(lake.store, findings, until=index.applied_seq)
-            if live.read(lake.store, replay, findings) and replay.head == index.applied_seq:
-                break
-            replay.catch_up(lake.store, findings)
-        else:
-            findings.skipped.append(f"{subject}: maintenance replaces files faster than they are read; try again later")
+        if not _at_one_entry(lake, index, replay, live, findings):
+            findings.skipped.append(f"{subject}: files went away while they were read")
+            _look_for_gone(lake, replay, findings)
             return
         wrong = differences(index, tables, state(live, replay, Findings()), replay)
     except StorageError as error:
@@ -116,6 +112,30 @@ def _compare(
     findings.add_some("index", subject, wrong, _ANEW)
     findings.looked_at["indexes compared"] += 1
     findings.at(subject, 1, 1)
+
+
+def _at_one_entry(lake: Lake, index: Index, replay: Replay, live: LiveFiles, findings: Findings) -> bool:
+    """Bring an index, the log's replay and what was read of live files to one log entry; False: it did not work out."""
+    for _ in range(LOOKS):
+        with contextlib.suppress(MissingError):  # replaced since the log was read
+            index.catch_up()
+            replay.catch_up(lake.store, findings, until=index.applied_seq)
+            if live.read(lake.store, replay, findings) and replay.head == index.applied_seq:
+                return True
+        head = replay.head
+        replay.catch_up(lake.store, findings)
+        if replay.head == head:
+            return False
+    return False
+
+
+def _look_for_gone(lake: Lake, replay: Replay, findings: Findings) -> None:
+    """Name the live files that were there and went away, unless the log says by now that they count no more."""
+    gone = [path for path in replay.live if lake.store.stat(path) is None]
+    replay.catch_up(lake.store, findings)
+    for path in gone:
+        if path in replay.live:
+            findings.add("parquet", path, "it went away, and the log does not say so", "Restore it from a copy")
 
 
 def require_lake(place: Place) -> None:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -315,6 +316,18 @@ def test_writers_and_maintenance_may_go_on_meanwhile(author: Author):
         thread.join()
     assert not failures
     assert [str(report) for report in reports if not report.ok] == []
+
+
+def test_a_file_that_goes_away_while_indexes_are_compared_is_named(lake: Lake, monkeypatch: pytest.MonkeyPatch):
+    path = live(lake, "predictions").path
+    read = storage.verify.read_live_files
+
+    def read_and_lose(*arguments: Any) -> None:
+        read(*arguments)
+        path_in(lake, path).unlink(missing_ok=True)
+
+    monkeypatch.setattr(storage.verify, "read_live_files", read_and_lose)
+    assert ("parquet", path) in {(problem.kind, problem.subject) for problem in verify(lake).problems}
 
 
 @st.composite
