@@ -129,8 +129,12 @@ class Tail:
             self._run(
                 f"INSERT INTO tail.decisions SELECT {_REFERENCE_SEQ}, ?", [entry.reference, entry.op == "release"]
             )
-        for reference in entry.expired:
-            self._run(f"INSERT INTO tail.expired SELECT {_REFERENCE_SEQ}", [reference])
+        if entry.expired:  # some hundred: one look through all entries, not one for each
+            self._run(
+                "INSERT INTO tail.expired SELECT max(seq) FROM entries"
+                " WHERE op = 'refresh' AND reference IN (SELECT unnest(?)) GROUP BY reference",
+                [list(entry.expired)],
+            )
 
     def _add(self, name: str, rows: pa.Table) -> None:
         self._connection.register("arriving", rows)
