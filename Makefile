@@ -4,7 +4,7 @@ SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(or $(shell for p in python3 python3.12 python3.11; do $$p -c '$(SUITABLE)' 2>/dev/null && echo $$p && break; done),python3)
 BIN := .venv/bin
 
-.PHONY: up test check eval clean verify backup
+.PHONY: up test check eval clean verify backup bench chaos
 .DEFAULT_GOAL := up
 
 up: .venv/installed
@@ -31,6 +31,14 @@ verify: .venv/installed
 # Copies the lake, which may go on meanwhile, to a folder or a bucket: make backup TO=/mnt/copy, or TO=s3://bucket/prefix.
 backup: .venv/installed
 	@$(BIN)/python -m storage.backup "$(TO)"
+
+# Measures storage on this machine's disk, in ten minutes and 5 GB of build/: build/bench.json, build/bench.md.
+bench: .venv/installed-dev
+	$(BIN)/python -m tests.bench
+
+# Kills, cuts the power, fills the disk and breaks the network under a lake, for half an hour: build/chaos.json.
+chaos: .venv/installed-dev
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
 
 # TORCH_INDEX: an index with CPU builds of torch and torchaudio, for an installation without CUDA.
 .venv/installed: pyproject.toml constraints.txt
