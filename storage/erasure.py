@@ -81,11 +81,11 @@ def purge(lake: Lake, index: Index, key: UUID) -> int:
     reached("audio erased")
     _remove_rows(lake, index, pending, key)
     _remove_replaced(lake, index, pending)
-    older = [seq for seq in manifest_seqs(lake.store) if seq < max(pending.values())]
     fold(lake.store, index, after=1)
     reached("erasure folded")
-    for seq in older:
-        remove_snapshot(lake.store, seq)
+    for seq in manifest_seqs(lake.store):
+        if seq < max(pending.values()):
+            remove_snapshot(lake.store, seq)
     index.rebase()
     _mark(lake, index, pending, uuid.uuid5(key, "purged"))
     return len(pending)

@@ -52,7 +52,7 @@ def fold(store: Store, index: Index, *, after: int = FOLD_AFTER) -> Manifest | N
         after: At least 1.
 
     Returns:
-        The snapshot, or None where there was no need, or another process was faster.
+        The snapshot, or None where there was no need, another process was faster, or somebody was erased meanwhile.
 
     Raises:
         StoreError: It cannot be written.
@@ -64,6 +64,9 @@ def fold(store: Store, index: Index, *, after: int = FOLD_AFTER) -> Manifest | N
     with index.reading() as seen:
         tables = {name: _dump(store, index, name, f"{FOLDER}/{seen.seq:020d}/{attempt}") for name in SCHEMAS}
     reached("snapshot written")
+    index.catch_up()
+    if index.query("SELECT 1 FROM tombstones WHERE seq > ? LIMIT 1", [seen.seq]):
+        return None  # it has rows of somebody who was erased meanwhile
     manifest = Manifest(seen.seq, seen.group_seq, tables)
     store.write_if_absent(manifest_path(manifest.seq), manifest.encode())
     reached("snapshot published")

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -21,7 +21,12 @@ NO_CHECKPOINT: Final = "1TB"  # of an index in memory: it frees nothing, and sto
 _STILL_ERASED: Final = """
 DELETE FROM tail.{name} r USING tombstones t WHERE r.file_id = t.file_id AND r.seq < t.seq
 """
-_REFERENCE_SEQ: Final = "(SELECT max(seq) FROM entries WHERE op = 'refresh' AND reference = ?)"
+
+RUN_ROWS: Final = 50_000
+RUN_ENTRIES: Final = 64
+
+Work = list[tuple[LogEntry, list[DataFile]]]
+"""Entries, and the files of each whose rows are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +56,12 @@ class Tail:
         connection.execute("INSERT INTO tail.state VALUES (?, ?)", [start.seq, start.group_seq])
 
     def apply(self, entries: list[LogEntry]) -> None:
-        """Apply the entries that follow the last one, each in a transaction of its own.
+        """Apply the entries that follow the last one, each as a whole.
 
-        Where an entry removes files that another one of them adds, those may be gone from the store already, and their
-        rows come with the files that took their place: then all of them are one transaction.
+        Each is a transaction of its own, but entries that only add rows share one where several wait: most of what an
+        entry costs is the planning of its statements. Where an entry removes files that another one of them adds,
+        those may be gone from the store already, and their rows come with the files that took their place: then all of
+        them are one transaction.
 
         Raises:
             MissingError: A file is not in the store: it may have been removed since the log was read.
@@ -65,12 +72,12 @@ class Tail:
         wanted = [self._wanted(entry, removed, self.seen.seq if rewritten else entry.seq - 1) for entry in entries]
         rows = read_each(self._store, (file for files in wanted for file in files))
         work = list(zip(entries, wanted, strict=True))
-        for together in [work] if rewritten and work else [[one] for one in work]:
+        for together in [[[one] for one in work]] if rewritten and work else [[run] for run in _runs(work)]:
             self._connection.begin()
             try:
-                for entry, files in together:
-                    self._apply(entry, zip(files, rows, strict=False))
-                last = together[-1][0]
+                for run in together:
+                    self._apply(run, rows)
+                last = together[-1][-1][0]
                 self._run("UPDATE tail.state SET seq = ?, group_seq = ?", [last.seq, last.group_seq])
                 self._connection.commit()
             except BaseException:
@@ -86,11 +93,22 @@ class Tail:
             if file.table in self._tables and file.path not in removed and (file.max_seq or 0) > known
         ]
 
-    def _apply(self, entry: LogEntry, rows: Iterable[tuple[DataFile, pa.Table]]) -> None:
-        counts = json.dumps(dict(entry.counts))
-        times = [entry.started_at, entry.committed_at]
-        values = [entry.seq, entry.op, entry.key, entry.reference, entry.group_seq, *times, counts]
-        self._insert("entries", [values])
+    def _apply(self, run: Work, rows: Iterator[pa.Table]) -> None:
+        """Apply entries that only add rows, or one of any kind."""
+        self._insert("entries", [_entry(entry) for entry, _ in run])
+        self._insert("data_files", [_data_file(entry.seq, file) for entry, _ in run for file in entry.live_files])
+        arriving: dict[str, list[pa.Table]] = {}
+        for entry, files in run:
+            for file, table in zip(files, rows, strict=False):
+                new = table.filter(pc.greater(table["seq"], self.seen.seq)) if entry.removed else table
+                arriving.setdefault(file.table, []).append(new)
+        for name, tables in arriving.items():
+            self._add(name, pa.concat_tables(tables))
+        for entry, _ in run:
+            if not _only_adds(entry):
+                self._apply_rest(entry)
+
+    def _apply_rest(self, entry: LogEntry) -> None:
         self._insert(
             "group_models",
             [
@@ -100,18 +118,14 @@ class Tail:
         )
         self._apply_files(entry)
         self._apply_references(entry)
-        for file, table in rows:
-            new = table.filter(pc.greater(table["seq"], self.seen.seq)) if entry.removed else table
-            self._add(file.table, new)
-            if entry.removed:  # a rewrite knows nothing of who was erased before it
-                self._run(_STILL_ERASED.format(name=file.table))
         if entry.op == "delete":
             self._erase(entry)
 
     def _apply_files(self, entry: LogEntry) -> None:
-        self._insert("data_files", [_data_file(entry.seq, file) for file in entry.live_files])
         if entry.removed:
             paths = list(entry.removed)
+            for name in {file.table for file in entry.files} & self._tables:
+                self._run(_STILL_ERASED.format(name=name))  # a rewrite knows nothing of who was erased before it
             self._run("INSERT INTO tail.removed_files SELECT unnest(?), ?", [paths, entry.seq])
             self._run("DELETE FROM tail.data_files WHERE path IN (SELECT unnest(?))", [paths])
         if entry.op == "rewrite":  # it says of whom nothing is left
@@ -127,7 +141,9 @@ class Tail:
             self._show()
         if entry.op in ("release", "reject"):
             self._run(
-                f"INSERT INTO tail.decisions SELECT {_REFERENCE_SEQ}, ?", [entry.reference, entry.op == "release"]
+                "INSERT INTO tail.decisions SELECT max(seq), ? FROM entries"
+                " WHERE op = 'refresh' AND reference = ? HAVING max(seq) IS NOT NULL",
+                [entry.op == "release", entry.reference],
             )
         if entry.expired:  # some hundred: one look through all entries, not one for each
             self._run(
@@ -178,6 +194,33 @@ class Tail:
 
     def _run(self, sql: str, parameters: Iterable[object] = ()) -> duckdb.DuckDBPyConnection:
         return self._connection.execute(sql, list(parameters))
+
+
+def _runs(work: Work) -> Iterator[Work]:
+    """Divide entries into runs that can be applied as one, in order."""
+    run: Work = []
+    for entry, files in work:
+        if run and not (
+            _only_adds(run[-1][0]) and _only_adds(entry) and _rows(run) < RUN_ROWS and len(run) < RUN_ENTRIES
+        ):
+            yield run
+            run = []
+        run.append((entry, files))
+    if run:
+        yield run
+
+
+def _rows(work: Work) -> int:
+    return sum(file.rows for _, files in work for file in files)
+
+
+def _only_adds(entry: LogEntry) -> bool:
+    return entry.op in ("ingest", "refresh") and not entry.held and not entry.removed
+
+
+def _entry(entry: LogEntry) -> list[object]:
+    times, counts = [entry.started_at, entry.committed_at], json.dumps(dict(entry.counts))
+    return [entry.seq, entry.op, entry.key, entry.reference, entry.group_seq, *times, counts]
 
 
 def _data_file(seq: int, file: DataFile) -> list[object]:

@@ -53,7 +53,7 @@ def vacuum(lake: Lake, index: Index, key: UUID, *, grace: timedelta, now: dateti
     for stored in removed:
         lake.store.remove(stored.path)
         reached("file removed")
-    snapshots = _snapshots(lake, before)
+    snapshots = _snapshots(lake, index, before)
     blobs = _blobs(lake, index, before, now or datetime.now(UTC))
     freed = [*removed, *blobs]
     return Vacuumed(
@@ -100,9 +100,16 @@ def _named(index: Index) -> set[str]:
     return {row["path"] for row in rows}
 
 
-def _snapshots(lake: Lake, before: datetime) -> int:
+def _erased_seq(index: Index) -> int:
+    """Return the newest log entry that erased somebody, 0 where none did."""
+    return int(index.query("SELECT coalesce(max(seq), 0) AS seq FROM tombstones")[0]["seq"])
+
+
+def _snapshots(lake: Lake, index: Index, before: datetime) -> int:
     """Remove older snapshots, and the files of those that were never finished; return how many went."""
-    gone = manifest_seqs(lake.store)[KEPT_SNAPSHOTS:]
+    seqs = manifest_seqs(lake.store)
+    erased_seq = _erased_seq(index)
+    gone = [seq for place, seq in enumerate(seqs) if place >= KEPT_SNAPSHOTS or (place and seq < erased_seq)]
     for seq in gone:
         remove_snapshot(lake.store, seq)
         reached("snapshot removed")

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import rewrite
+from storage import rewrite, steps
 from storage.erasure import erase, lift, purge
 from storage.index import Index
 from storage.lake import Lake
+from storage.manifest import manifest_seqs
 from storage.recordings import predictions, recordings, utterances
 from storage.retention import Retention, expire
 from storage.rewrite import compact
@@ -399,3 +400,26 @@ def test_a_held_reference_is_no_files_latest_until_it_is_released(world: World) 
     for whole_log in (False, True):
         shown = [r.label for r in afresh(author.lake, whole_log=whole_log)["predictions"] if r.file_id == file_id]
         assert shown == ["held"]
+
+
+def test_a_decision_about_a_reference_that_never_was_changes_nothing(world: World) -> None:
+    held = uuid.uuid4()
+    world.author.commit(
+        "refresh", reference=held, held=True, coverage=[world.author.coverage_row(world.id_of("a"), "m")]
+    )
+    world.author.commit("release", reference=uuid.uuid4())
+    world.check()
+
+
+def test_a_snapshot_of_somebody_who_is_erased_meanwhile_is_not_published(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def erased(step: str) -> None:
+        if step == "snapshot written":
+            monkeypatch.setattr(steps, "on_step", None)
+            other = World(Author(world.author.lake, world.author.lake.index()))
+            other.erase("a")
+
+    monkeypatch.setattr(steps, "on_step", erased)
+    assert fold(world.author.lake.store, world.author.index, after=1) is None
+    assert manifest_seqs(world.author.lake.store) == []
