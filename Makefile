@@ -32,10 +32,6 @@ verify: .venv/installed
 backup: .venv/installed
 	@$(BIN)/python -m storage.backup "$(TO)"
 
-# Kills, cuts the power, fills the disk and breaks the network under a lake, for half an hour: build/chaos.json.
-chaos: .venv/installed-dev
-	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
-
 # Measures storage on this machine's disk, in ten minutes and 5 GB of build/: build/bench.json, build/bench.md.
 bench: .venv/installed-dev
 	$(BIN)/python -m tests.bench
