@@ -73,6 +73,7 @@ def _make(store: Store, manifest: Manifest, file: Path) -> None:
     try:
         connection = duckdb.connect(str(staged), config=CONFIG)
         try:
+            connection.execute("SET enable_progress_bar = false")  # in the log of a flow run
             for name, schema in SCHEMAS.items():
                 connection.execute(f"CREATE TABLE {name} ({columns(schema)})")
                 if name in manifest.tables:

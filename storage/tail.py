@@ -72,7 +72,7 @@ class Tail:
         wanted = [self._wanted(entry, removed, self.seen.seq if rewritten else entry.seq - 1) for entry in entries]
         rows = read_each(self._store, (file for files in wanted for file in files))
         work = list(zip(entries, wanted, strict=True))
-        for together in [[[one] for one in work]] if rewritten and work else [[run] for run in _runs(work)]:
+        for together in [list(_runs(work))] if rewritten and work else [[run] for run in _runs(work)]:
             self._connection.begin()
             try:
                 for run in together:
