@@ -51,7 +51,7 @@ def write_table(store: Store, key: UUID, attempt: UUID, part: str, name: str, ta
 
 
 def _repetitive(schema: pa.Schema) -> list[str]:
-    """Return the columns worth a dictionary: fractions hardly repeat, and finding out takes a third of the time."""
+    """Return the columns worth a dictionary: fractions hardly repeat, and finding out takes a quarter of the time."""
     return [field.name for field in schema if not pa.types.is_floating(field.type)]
 
 

@@ -107,7 +107,7 @@ def views(tables: frozenset[str], *, erased: bool, held: bool) -> list[str]:
     Args:
         tables: Those of TABLES that the tail follows; the others have no view, rather than half of one.
         erased: Recordings have been erased since the base was made.
-        held: There may be references that are withheld; to look for them takes a third of a look-up's time.
+        held: There may be references that are withheld; to look for them is planned with each query.
     """
     made = [_union(name, erased=erased) for name in SCHEMAS if name in BOOKKEEPING or name in tables]
     made += [_WITHHELD, _ERASED]

@@ -16,7 +16,7 @@ from storage.parquet import read_each
 from storage.schema import SCHEMAS, tail_tables, views
 from storage.store import Store
 
-NO_CHECKPOINT: Final = "1TB"  # of an index in memory: one frees a seventh of it, and holds up commits and queries for 0.1 s
+NO_CHECKPOINT: Final = "1TB"  # of an index in memory: one frees a seventh of it, and holds all up for 0.1 s
 
 _STILL_ERASED: Final = """
 DELETE FROM tail.{name} r USING tombstones t WHERE r.file_id = t.file_id AND r.seq < t.seq
