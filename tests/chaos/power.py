@@ -220,7 +220,7 @@ def _digest(files: Mapping[str, bytes | None], acks: int) -> bytes:
 def judge(cut: Cut, workshop: Path) -> tuple[Findings, list[str]]:
     """Hold what a cut left to what was acknowledged, and let a new writer and maintenance go on with it."""
     folder = Path(tempfile.mkdtemp(dir=workshop))
-    problems: list[str] = []
+    findings, problems = Findings(), []
     try:
         place = Place.of(folder / "lake")
         (folder / "lake").mkdir()
@@ -232,7 +232,7 @@ def judge(cut: Cut, workshop: Path) -> tuple[Findings, list[str]]:
                 where.parent.mkdir(parents=True, exist_ok=True)
                 where.write_bytes(content)
         told = Acknowledged.of(cut.acks)
-        findings = _looked_at(place, told)
+        findings.add(_looked_at(place, told))
         journal = folder / "journals" / "settler"
         writer = Writer(Work(place, journal, "settler", 1), Journal(journal))
         writer.attempt("upload")
@@ -252,7 +252,6 @@ def judge(cut: Cut, workshop: Path) -> tuple[Findings, list[str]]:
     except Exception as error:
         frames = [f"{Path(one.filename).name}:{one.name}" for one in traceback.extract_tb(error.__traceback__)]
         problems.append(f"{type(error).__name__}: {error} ({' > '.join(frames)})")
-        findings = Findings()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return findings, problems
