@@ -160,7 +160,7 @@ def ingest_batch(
     known, erased = statuses(index, sources), index.erased(source.file_id for source in sources)
     for source in sources:
         if source.file_id in erased:
-            lake.media.remove(source.blob.sha256)
+            lake.media.trash(source.blob.sha256, started_at)  # from where a lifted tombstone can still have them
             logger.warning("erased: %s is not taken in again; remove it from %s", source.name, source.uri)
     for receipt in receipts:
         if receipt.file_id in known or receipt.file_id in erased:

@@ -16,12 +16,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 from pydantic import Field
 
 from flows.progress import Progress
 from flows.runs import commit_key, end_quietly
 from storage.erasure import erase, lift, purge
+from storage.errors import StorageError
 from storage.index import Index
 from storage.lake import Lake
 from storage.log import LogEntry
@@ -44,11 +45,11 @@ KeepReferences = Annotated[
     Field(ge=0, description="Keep the last so many references of each file, 0: all. Default: KEEP_REFERENCES."),
 ]
 KeepDays = Annotated[
-    float | None, Field(ge=0, description="Keep references that are younger, 0: all. Default: KEEP_DAYS.")
+    float | None, Field(ge=0, le=36_500, description="Keep references that are younger, 0: all. Default: KEEP_DAYS.")
 ]
 GraceH = Annotated[
     float | None,
-    Field(ge=1, description="Remove what has not counted for longer than so many hours. Default: GRACE_H."),
+    Field(ge=6, description="Remove what has not counted for longer than so many hours. Default: GRACE_H."),
 ]
 FoldAfter = Annotated[
     int, Field(ge=1, description="Make a snapshot once so many log entries have come since the newest one.")
@@ -87,6 +88,7 @@ def maintain(
     grace = timedelta(hours=settings.grace_h if grace_h is None else grace_h)
     lake = Lake.open(settings.place)
     done: dict[str, str] = {}
+    failures: list[str] = []
     with lake.index() as index:
         work: dict[Stage, Callable[[], str]] = {
             "erase": lambda: _erase(lake, index, erase_files, lift_files),
@@ -95,12 +97,19 @@ def maintain(
             "fold": lambda: _fold(lake, index, fold_after),
             "vacuum": lambda: _vacuum(lake, index, grace),
         }
-        chosen = [stage for stage in STAGES if stage in stages]
+        asked = {*stages, "erase"} if erase_files or lift_files else set(stages)
+        chosen = [stage for stage in STAGES if stage in asked]
         progress = Progress("maintain-progress", len(chosen), "stages")
         for stage in chosen:
-            done[stage] = run_stage(stage, work[stage])
+            try:
+                done[stage] = run_stage(stage, work[stage])
+            except StorageError as error:  # what keeps one stage from its work keeps none of the others
+                done[stage] = f"failed: {error}"
+                failures.append(f"{stage}: {error}")
             progress.add(1)
     create_table_artifact(key="maintain", description="What was done", table=[done])
+    if failures:
+        return Failed(message="; ".join(failures))
     return Completed(message="; ".join(f"{stage}: {what}" for stage, what in done.items()))
 
 
@@ -128,10 +137,13 @@ def _erase(lake: Lake, index: Index, erase_files: tuple[UUID, ...], lift_files: 
         erase(lake, index, erase_files, commit_key("erase"))
     if lift_files:
         lift(lake, index, lift_files, commit_key("lift"))
+    purged = purge(lake, index, commit_key("purge"))
+    for reason in purged.waiting:
+        get_run_logger().warning("an erasure is not finished, and the next run goes on with it: %s", reason)
     if (bucket := open_uploads(get_settings())) is not None:
-        for file_id in index.erased(index.unpurged()):
+        for file_id in index.erased():
             remove_upload(bucket, file_id)
-    return f"{purge(lake, index, commit_key('purge'))} recordings purged"
+    return f"{purged.recordings} recordings purged, {len(purged.waiting)} things wait for the next run"
 
 
 def _repeat(name: str, step: Callable[[UUID], LogEntry | None]) -> str:

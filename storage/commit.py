@@ -36,7 +36,7 @@ REPLANNED_BY: Final[Mapping[str, frozenset[str]]] = {
     "reject": frozenset({"release", "reject"}),
     "delete": frozenset({"ingest", "delete"}),
     "rewrite": frozenset({"rewrite", "expire", "delete"}),
-    "expire": frozenset({"ingest", "refresh", "drift", "release", "rewrite", "expire", "delete"}),
+    "expire": frozenset({"refresh", "release", "rewrite", "expire", "delete"}),
 }
 """Which commits of others make a plan of each kind stale."""
 
@@ -60,7 +60,16 @@ class Draft:
 Plan = Callable[[], Draft | None]
 
 
-def commit(store: Store, index: Index, *, op: str, key: UUID, plan: Plan, started_at: datetime) -> LogEntry | None:
+def commit(
+    store: Store,
+    index: Index,
+    *,
+    op: str,
+    key: UUID,
+    plan: Plan,
+    started_at: datetime,
+    replanned_by: frozenset[str] | None = None,
+) -> LogEntry | None:
     """Publish what `plan` drafts, once.
 
     Args:
@@ -70,6 +79,7 @@ def commit(store: Store, index: Index, *, op: str, key: UUID, plan: Plan, starte
         key: The commit's identity: an entry with this key ends the matter, whoever wrote it.
         plan: Drafts the commit against the index as it is; None says that nothing is left to commit.
         started_at: When the work began.
+        replanned_by: Which commits of others make the plan stale. Default: REPLANNED_BY of `op`.
 
     Returns:
         The published entry, or None when the plan came to nothing.
@@ -79,6 +89,7 @@ def commit(store: Store, index: Index, *, op: str, key: UUID, plan: Plan, starte
         StoreError: The store failed, and what it holds shows that nothing was published.
     """
     attempt = uuid.uuid4()
+    stale_by = REPLANNED_BY[op] if replanned_by is None else replanned_by
     index.catch_up()
     draft: Draft | None = None
     files: tuple[DataFile, ...] = ()
@@ -87,7 +98,7 @@ def commit(store: Store, index: Index, *, op: str, key: UUID, plan: Plan, starte
         published = index.entry_with_key(key)
         if published is not None:
             return read_entry(store, published)
-        if draft is None or index.has_entries_of(REPLANNED_BY[op], after=planned_at):
+        if draft is None or index.has_entries_of(stale_by, after=planned_at):
             attempt = uuid.uuid4()
             draft, planned_at = _planned(index, plan), index.applied_seq
             if draft is None:
@@ -152,7 +163,7 @@ def publish(store: Store, entry: LogEntry) -> bool:
     it is empty, the entry is put again.
 
     Raises:
-        StoreError: The store failed at every try, and the place is empty.
+        StoreError: The store failed at every try, and the place is empty or cannot be read.
     """
     for pause_s in (*PAUSES_S, None):
         try:
@@ -162,9 +173,14 @@ def publish(store: Store, entry: LogEntry) -> bool:
         else:
             failure = StoreError("what was written is not there")
         reached("entry put")
-        there = read_entry(store, entry.seq)
+        try:
+            there = read_entry(store, entry.seq)
+        except StoreError as error:
+            there, failure = None, error
         if there is not None:
             return there.attempt == entry.attempt
         if pause_s is not None:
             time.sleep(pause_s)
-    raise StoreError(f"log entry {entry.seq} could not be written: {failure}") from failure
+    raise StoreError(
+        f"log entry {entry.seq} could not be written, or it could not be seen whether it was: {failure}"
+    ) from failure

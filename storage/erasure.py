@@ -5,9 +5,13 @@ upload's receipt, its rows in every live Parquet file, the snapshots that have t
 tombstone is not `purged`, and maintenance goes on with it.
 """
 
+import contextlib
+import re
 import uuid
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Final
 from uuid import UUID
 
@@ -15,19 +19,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.commit import Draft
-from storage.errors import StoreError
+from storage.errors import LogError, MissingError, StoreError
 from storage.index import Index
 from storage.lake import Lake
 from storage.log import DataFile, LogEntry
-from storage.manifest import manifest_seqs, remove_snapshot
+from storage.manifest import FOLDER, decode, manifest_path, manifest_seqs, remove_snapshot
 from storage.media import TRASH
 from storage.parquet import is_one_of, read_ids
 from storage.rewrite import rewritten
 from storage.snapshot import fold
 from storage.steps import reached
+from storage.store import Stored
+from storage.vacuum import give_up
 
 BATCH_FILES: Final = 64  # Parquet files in one entry
 MAX_ENTRIES: Final = 10_000
+UNDER_WAY: Final = timedelta(hours=1)
+"""Files that no entry names, and that are younger, may belong to a run or a fold under way."""
+
+_HASH: Final = re.compile("[0-9a-f]{64}")
 
 
 def erase(lake: Lake, index: Index, file_ids: Iterable[UUID], key: UUID) -> LogEntry | None:
@@ -65,72 +75,113 @@ def lift(lake: Lake, index: Index, file_ids: Iterable[UUID], key: UUID) -> LogEn
     return lake.commit(index, op="delete", key=key, plan=plan, started_at=datetime.now(UTC))
 
 
-def purge(lake: Lake, index: Index, key: UUID) -> int:
-    """Remove what is left of erased recordings; return how many they were.
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What a purge came to: how many recordings nothing is left of, and why some have to wait for the next one."""
+
+    recordings: int = 0
+    waiting: tuple[str, ...] = ()
+
+
+def purge(lake: Lake, index: Index, key: UUID, now: datetime | None = None) -> Purged:
+    """Remove what is left of erased recordings. What is damaged, or may belong to a run under way, waits.
 
     Args:
         lake: Where.
         index: One of all tables, caught up.
         key: From which the keys of its commits are made.
+        now: From when ages count.
     """
     pending = index.unpurged()
     if not pending:
-        return 0
-    for file_id in index.erased(pending):
-        _remove_audio(lake, file_id)
+        return Purged()
+    before = (now or datetime.now(UTC)) - UNDER_WAY
+    for file_id in pending:
+        _remove_audio(lake, index, file_id)
     reached("audio erased")
-    _remove_rows(lake, index, pending, key)
-    _remove_replaced(lake, index, pending)
+    waiting = _remove_rows(lake, index, pending, key)
+    waiting += _remove_uncounted(lake, index, pending, key, before)
     fold(lake.store, index, after=1)
     reached("erasure folded")
     for seq in manifest_seqs(lake.store):
         if seq < max(pending.values()):
             remove_snapshot(lake.store, seq)
+    waiting += _remove_unfinished(lake, before)
     index.rebase()
+    if waiting:
+        return Purged(0, tuple(waiting))
     _mark(lake, index, pending, uuid.uuid5(key, "purged"))
-    return len(pending)
+    return Purged(len(pending))
 
 
-def _remove_audio(lake: Lake, file_id: UUID) -> None:
-    """Remove a recording's bytes and what lies beside them, and receipts of its uploads."""
-    for folder in (f"media/{file_id.hex[:2]}", TRASH, "inbox"):
-        for name in lake.store.names(folder):
-            if file_id.hex in name:
-                lake.store.remove(f"{folder}/{name}")
+def _remove_audio(lake: Lake, index: Index, file_id: UUID) -> None:
+    """Remove a recording's bytes and what lies beside them, and receipts of uploads from before it was erased.
+
+    An upload may arrive meanwhile, if the tombstone is lifted: so the bytes are put into the trash first, and looked
+    for who needs them after that.
+    """
+    sql = "SELECT committed_at FROM tombstones JOIN entries USING (seq) WHERE file_id = ?"
+    (erased_at,) = (row["committed_at"] for row in index.query(sql, [file_id]))
+    for receipt in lake.inbox.receipts(file_id):
+        if receipt.received_at < erased_at:
+            lake.inbox.remove(receipt)
+    folder = f"media/{file_id.hex[:2]}"
+    for name in lake.store.names(folder):
+        if not name.startswith(file_id.hex):
+            continue
+        if not _HASH.fullmatch(name):
+            lake.store.remove(f"{folder}/{name}")
+            continue
+        lake.media.trash(name, datetime.now(UTC))
+        index.catch_up()
+        if index.erased([file_id]):
+            lake.media.remove_trashed(name)
+        elif lake.inbox.receipts(file_id) or index.query("SELECT 1 FROM files WHERE file_id = ?", [file_id]):
+            lake.media.has(name)
+    for name in lake.store.names(TRASH):
+        if name.startswith(file_id.hex) and index.erased([file_id]):
+            lake.store.remove(f"{TRASH}/{name}")
 
 
-def _remove_rows(lake: Lake, index: Index, pending: Mapping[UUID, int], key: UUID) -> None:
-    """Rewrite every Parquet file that holds rows from before a recording was erased; the old files go at once."""
-    clean: set[str] = set()
+def _remove_rows(lake: Lake, index: Index, pending: Mapping[UUID, int], key: UUID) -> list[str]:
+    """Rewrite every Parquet file that holds rows from before a recording was erased; the old files go at once.
+
+    Returns:
+        What is damaged, and so cannot be rewritten.
+    """
+    done: dict[str, str] = {}  # paths of files without such rows, and what is wrong with them
+
+    def drafts() -> Iterator[Draft]:
+        for file in index.live_files():
+            if file.path in done or not _may_hold(file, pending):
+                continue
+            try:
+                holds = pc.any(is_one_of(read_ids(lake.store, file.path), pending)).as_py()
+                draft = rewritten(lake, key, [file], lambda rows: _without(rows, pending)) if holds else None
+            except MissingError:
+                raise
+            except StoreError as error:
+                draft, done[file.path] = None, str(error)
+            if draft is not None:
+                yield draft
+            else:
+                done.setdefault(file.path, "")
 
     def plan() -> Draft | None:
-        drafts: list[Draft] = []
-        for file in index.live_files():
-            if file.path in clean or not _may_hold(file, pending):
-                continue
-            draft = rewritten(lake, key, [file], lambda rows: _without(rows, pending)) if _holds(file) else None
-            if draft is None:
-                clean.add(file.path)
-            else:
-                drafts.append(draft)
-            if len(drafts) == BATCH_FILES:
-                break
-        if not drafts:
+        batch = list(islice(drafts(), BATCH_FILES))
+        if not batch:
             return None
         return Draft(
-            files=tuple(file for draft in drafts for file in draft.files),
-            removed=tuple(path for draft in drafts for path in draft.removed),
-            counts={"files_removed": len(drafts)},
+            files=tuple(file for draft in batch for file in draft.files),
+            removed=tuple(path for draft in batch for path in draft.removed),
+            counts={"files_removed": len(batch)},
         )
-
-    def _holds(file: DataFile) -> bool:
-        return pc.any(is_one_of(read_ids(lake.store, file.path), pending)).as_py() or False
 
     for number in range(MAX_ENTRIES):
         commit_key = uuid.uuid5(key, f"purge/{number}")
         entry = lake.commit(index, op="rewrite", key=commit_key, plan=plan, started_at=datetime.now(UTC))
         if entry is None:
-            return
+            return [wrong for wrong in done.values() if wrong]
         for path in entry.removed:
             lake.store.remove(path)
     raise StoreError(f"erasure: after {MAX_ENTRIES} rewrites there are still rows; the next maintenance goes on")
@@ -146,11 +197,42 @@ def _mark(lake: Lake, index: Index, purged: Mapping[UUID, int], key: UUID) -> No
     lake.commit(index, op="rewrite", key=key, plan=plan, started_at=datetime.now(UTC))
 
 
-def _remove_replaced(lake: Lake, index: Index, pending: Mapping[UUID, int]) -> None:
-    """Remove Parquet files that count no more, and were waiting for the end of their grace period."""
-    for stored in list(lake.store.found("data")):
-        if index.given_up([stored.path]) and pc.any(is_one_of(read_ids(lake.store, stored.path), pending)).as_py():
+def _remove_uncounted(lake: Lake, index: Index, pending: Mapping[UUID, int], key: UUID, before: datetime) -> list[str]:
+    """Remove Parquet files with such rows that count no more, or never did.
+
+    Returns:
+        Those that are so young that they may belong to a run under way.
+    """
+    live = {file.path for file in index.live_files()}
+    holding: list[Stored] = []
+    for stored in lake.store.found("data"):
+        with contextlib.suppress(StoreError):  # gone by now, or damaged, and then of no use to anybody
+            if stored.path not in live and pc.any(is_one_of(read_ids(lake.store, stored.path), pending)).as_py():
+                holding.append(stored)
+    replaced = set(index.given_up(stored.path for stored in holding))
+    unnamed = [stored for stored in holding if stored.path not in replaced]
+    given_up = give_up(lake, index, [stored for stored in unnamed if stored.modified_at < before], key)
+    for path in [*replaced, *(stored.path for stored in given_up)]:
+        lake.store.remove(path)
+    return [f"{stored.path} may belong to a run under way" for stored in unnamed if stored.modified_at >= before]
+
+
+def _remove_unfinished(lake: Lake, before: datetime) -> list[str]:
+    """Remove files of snapshots that were never finished; return those that may be under way."""
+    named: set[str] = set()
+    for seq in manifest_seqs(lake.store):
+        content = lake.store.read(manifest_path(seq))
+        with contextlib.suppress(LogError):  # a manifest that nobody can read names nothing
+            named |= {file.path for file in decode(content or b"", seq).tables.values()}
+    waiting: list[str] = []
+    for stored in list(lake.store.found(FOLDER)):
+        if stored.path.endswith(".json") or stored.path in named:
+            continue
+        if stored.modified_at < before:
             lake.store.remove(stored.path)
+        else:
+            waiting.append(f"{stored.path} may be of a snapshot under way")
+    return waiting
 
 
 def _may_hold(file: DataFile, pending: Mapping[UUID, int]) -> bool:

@@ -36,9 +36,18 @@ class Lake:
         index.catch_up()
         return index
 
-    def commit(self, index: Index, *, op: str, key: UUID, plan: Plan, started_at: datetime) -> LogEntry | None:
+    def commit(
+        self,
+        index: Index,
+        *,
+        op: str,
+        key: UUID,
+        plan: Plan,
+        started_at: datetime,
+        replanned_by: frozenset[str] | None = None,
+    ) -> LogEntry | None:
         """Publish what `plan` drafts, once; see `storage.commit.commit`."""
-        return commit(self.store, index, op=op, key=key, plan=plan, started_at=started_at)
+        return commit(self.store, index, op=op, key=key, plan=plan, started_at=started_at, replanned_by=replanned_by)
 
 
 def open_store(place: Place) -> Store:

@@ -126,5 +126,10 @@ class Media:
         """Put the bytes where they are out of the way, and can still be had."""
         self._store.move(media_path(sha256), trash_path(sha256, at))
 
+    def remove_trashed(self, sha256: str) -> None:
+        """Remove what lies in the trash for good."""
+        for path in self._trashed(sha256):
+            self._store.remove(path)
+
     def _trashed(self, sha256: str) -> list[str]:
         return [f"{TRASH}/{name}" for name in self._store.names(TRASH) if name.startswith(sha256)]

@@ -87,12 +87,13 @@ class Settings(BaseSettings):
     keep_days: float = Field(
         0,
         ge=0,
+        le=36_500,
         validation_alias="KEEP_DAYS",
         description="Maintenance keeps younger references; 0 keeps all. With `KEEP_REFERENCES`, what either keeps.",
     )
     grace_h: float = Field(
         24,
-        ge=1,
+        ge=6,
         le=8760,
         validation_alias="GRACE_H",
         description="Hours after which maintenance removes what does not count any more, and what nobody named.",

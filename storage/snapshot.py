@@ -38,7 +38,7 @@ _SELECTIONS: Final = {
 _COUNTING: Final = """
 WITH counting AS (
   SELECT file_id, seq FROM latest UNION ALL SELECT DISTINCT file_id, seq FROM coverage
-  WHERE seq IN (SELECT seq FROM withheld)
+  WHERE seq IN (SELECT seq FROM withheld) AND seq NOT IN (SELECT seq FROM decisions)
 )
 """
 
@@ -66,7 +66,9 @@ def fold(store: Store, index: Index, *, after: int = FOLD_AFTER) -> Manifest | N
     reached("snapshot written")
     index.catch_up()
     if index.query("SELECT 1 FROM tombstones WHERE seq > ? LIMIT 1", [seen.seq]):
-        return None  # it has rows of somebody who was erased meanwhile
+        for file in tables.values():  # it has rows of somebody who was erased meanwhile
+            store.remove(file.path)
+        return None
     manifest = Manifest(seen.seq, seen.group_seq, tables)
     store.write_if_absent(manifest_path(manifest.seq), manifest.encode())
     reached("snapshot published")

@@ -21,6 +21,7 @@ MAINTENANCE_STEPS: Final = (
     "orphans found",
     "orphans given up",
     "file removed",
+    "snapshot removed",
     "blob trashed",
     "erasure committed",
     "audio erased",

@@ -14,7 +14,8 @@ from uuid import UUID
 from storage.commit import Draft
 from storage.index import Index
 from storage.lake import Lake
-from storage.manifest import FOLDER, manifest_seqs, newest_manifest, remove_snapshot
+from storage.log import OPS
+from storage.manifest import FOLDER, manifest_path, manifest_seqs, manifests, remove_snapshot
 from storage.media import TRASH, file_id_of
 from storage.steps import reached
 from storage.store import Stored
@@ -49,7 +50,7 @@ def vacuum(lake: Lake, index: Index, key: UUID, *, grace: timedelta, now: dateti
     """
     before = (now or datetime.now(UTC)) - grace
     old = [stored for stored in lake.store.found("data") if stored.modified_at < before]
-    removed = [*_replaced(index, old, before), *_orphans(lake, index, old, key)]
+    removed = [*_replaced(index, old, before), *give_up(lake, index, old, key)]
     for stored in removed:
         lake.store.remove(stored.path)
         reached("file removed")
@@ -72,7 +73,7 @@ def _replaced(index: Index, old: list[Stored], before: datetime) -> list[Stored]
     return [stored for stored in old if stored.path in paths]
 
 
-def _orphans(lake: Lake, index: Index, old: list[Stored], key: UUID) -> list[Stored]:
+def give_up(lake: Lake, index: Index, old: list[Stored], key: UUID) -> list[Stored]:
     """Give up, in the log, the Parquet files that no entry names; return them."""
     given_up: list[Stored] = []
     named_now = _named(index)
@@ -87,7 +88,9 @@ def _orphans(lake: Lake, index: Index, old: list[Stored], key: UUID) -> list[Sto
 
         reached("orphans found")
         commit_key = uuid.uuid5(key, f"orphans/{number}")
-        entry = lake.commit(index, op="expire", key=commit_key, plan=plan, started_at=datetime.now(UTC))
+        entry = lake.commit(
+            index, op="expire", key=commit_key, plan=plan, started_at=datetime.now(UTC), replanned_by=OPS
+        )
         reached("orphans given up")
         if entry is not None:
             gone = frozenset(entry.removed)
@@ -106,19 +109,28 @@ def _erased_seq(index: Index) -> int:
 
 
 def _snapshots(lake: Lake, index: Index, before: datetime) -> int:
-    """Remove older snapshots, and the files of those that were never finished; return how many went."""
-    seqs = manifest_seqs(lake.store)
+    """Remove older snapshots, those of no use, and the files of those never finished; return how many went.
+
+    Only snapshots that somebody could begin at count as kept.
+    """
     erased_seq = _erased_seq(index)
+    listed = manifest_seqs(lake.store)
+    usable = list(manifests(lake.store))
+    seqs = [manifest.seq for manifest in usable]
     gone = [seq for place, seq in enumerate(seqs) if place >= KEPT_SNAPSHOTS or (place and seq < erased_seq)]
+    for seq in listed:
+        stored_manifest = lake.store.stat(manifest_path(seq)) if seq not in seqs else None
+        if stored_manifest is not None and stored_manifest.modified_at < before:
+            gone.append(seq)
     for seq in gone:
         remove_snapshot(lake.store, seq)
         reached("snapshot removed")
-    newest = newest_manifest(lake.store)
+    named = {file.path for manifest in usable for file in manifest.tables.values()}
+    known = {f"{seq:020d}" for seq in seqs}
     kept = {f"{seq:020d}" for seq in manifest_seqs(lake.store)}
-    named = {file.path for file in newest.tables.values()} if newest else set()
     for stored in list(lake.store.found(FOLDER)):
         folder = stored.path.split("/")[1].removesuffix(".json")
-        unnamed = newest is not None and folder == f"{newest.seq:020d}" and stored.path not in named
+        unnamed = folder in known and stored.path not in named
         if stored.modified_at < before and not stored.path.endswith(".json") and (folder not in kept or unnamed):
             lake.store.remove(stored.path)
     return len(gone)

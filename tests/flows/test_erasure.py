@@ -31,7 +31,7 @@ def known(lake: Lake) -> list[UUID]:
 
 
 def blobs(lake: Lake) -> list[str]:
-    return [stored.path for folder in ("media", "trash") for stored in lake.store.found(folder)]
+    return [stored.path for stored in lake.store.found("media")]
 
 
 def test_a_file_that_is_still_in_the_watched_folder_is_not_taken_in_again(
