@@ -14,7 +14,7 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storage.errors import ExpiredReferenceError, MissingError, UnknownReferenceError
+from storage.errors import ExpiredReferenceError, IndexDamagedError, MissingError, UnknownReferenceError
 from storage.index import Index
 from storage.lake import Lake
 from storage.log import GroupModel
@@ -147,12 +147,22 @@ def reference_rows(lake: Lake, index: Index, id_: UUID, table: str, file_ids: It
         StoreError: A file of it cannot be read.
     """
     wanted = None if file_ids is None else frozenset(file_ids)
+    return _tables(lake, index, id_, (table,), wanted)[1][0]
 
-    def read() -> pa.Table:
-        seq = reference(index, id_).seq
-        rows = read_tables(lake.store, index.live_files(table, seq=seq), table, wanted, seq)
-        erased = [row["file_id"] for row in index.query("SELECT file_id FROM tombstones WHERE seq > ?", [seq])]
-        return rows.filter(pc.invert(is_one_of(rows["file_id"], erased))) if erased else rows
+
+def _tables(
+    lake: Lake, index: Index, id_: UUID, names: tuple[str, ...], wanted: frozenset[UUID] | None
+) -> tuple[Reference, list[pa.Table]]:
+    """Return a reference and its rows, all as they are at one moment: half of one would look like the whole."""
+
+    def read() -> tuple[Reference, list[pa.Table]]:
+        with index.reading():
+            found = reference(index, id_)
+            files = {name: index.live_files(name, seq=found.seq) for name in names}
+            sql = "SELECT file_id FROM tombstones WHERE seq > ?"
+            erased = [row["file_id"] for row in index.query(sql, [found.seq])]
+        tables = [read_tables(lake.store, files[name], name, wanted, found.seq) for name in names]
+        return found, [rows.filter(pc.invert(is_one_of(rows["file_id"], erased))) for rows in tables]
 
     return as_it_is_now(index, read)
 
@@ -174,14 +184,14 @@ def file_in_reference(lake: Lake, index: Index, id_: UUID, file_id: UUID) -> Fil
         ExpiredReferenceError: It is not kept any more.
         StoreError: A file of it cannot be read.
     """
-    if not reference_rows(lake, index, id_, "coverage", [file_id]).num_rows:
+    names = ("coverage", "predictions", "utterances")
+    found, (coverage, predictions, utterances) = _tables(lake, index, id_, names, frozenset([file_id]))
+    if not coverage.num_rows:
         return None
-    found = reference_rows(lake, index, id_, "predictions", [file_id]).to_pylist()
-    said = reference_rows(lake, index, id_, "utterances", [file_id]).to_pylist()
     return FileInReference(
-        reference(index, id_),
-        tuple(sorted((Prediction(**row) for row in found), key=_place)),
-        tuple(sorted((Utterance(**row) for row in said), key=_place)),
+        found,
+        tuple(sorted((Prediction(**row) for row in predictions.to_pylist()), key=_place)),
+        tuple(sorted((Utterance(**row) for row in utterances.to_pylist()), key=_place)),
     )
 
 
@@ -218,6 +228,8 @@ def as_it_is_now(index: Index, read: Callable[[], T]) -> T:
         except MissingError:
             if index.catch_up() == head:
                 raise
+        except IndexDamagedError:  # and it has been made anew
+            continue
     return read()
 
 
