@@ -63,7 +63,7 @@ def infer() -> State[Any]:
     lake = Lake.open(settings.place)
     with lake.index(PLANNING_TABLES) as index:
         record_group(lake, index, group, commit_key("group"))
-        plan = make_plan(index)
+        plan = make_plan(index, started_at)
         outcome, entry = Outcome(), None
         if plan.recordings:
             logger.info("missing: %d recordings, %.0f s of audio", plan.recordings, plan.audio_s)
@@ -83,9 +83,9 @@ def infer() -> State[Any]:
     return Completed(message=f"Reference {entry.reference}")
 
 
-def make_plan(index: Index) -> Plan:
+def make_plan(index: Index, now: datetime | None = None) -> Plan:
     """Return what the latest references lack, cut into shards."""
-    rows = missing(index, enabled_models(index), datetime.now(UTC))
+    rows = missing(index, enabled_models(index), now or datetime.now(UTC))
     jobs = jobs_of(rows)
     shards, suspects = cut(jobs)
     return Plan(shards, suspects, frozenset(row.file_id for row in rows) - {job.file_id for job in jobs})

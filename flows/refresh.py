@@ -89,7 +89,7 @@ def publish_refresh(
     touched = frozenset(file_id for file_id, _ in computed) | frozenset(carried)
 
     def plan() -> Draft | None:
-        take, carry = _whole_answers(index, computed, touched)
+        take, carry = _whole_answers(index, computed, touched, started_at)
         if not take and not carry:
             return None
         sources = [Answers(tuple(index.live_files(seq=seq)), frozenset(pairs), seq) for seq, pairs in carry.items()]
@@ -105,7 +105,7 @@ def publish_refresh(
 
 
 def _whole_answers(
-    index: Index, computed: Mapping[Pair, str], touched: frozenset[UUID]
+    index: Index, computed: Mapping[Pair, str], touched: frozenset[UUID], now: datetime
 ) -> tuple[set[Pair], dict[int, set[Pair]]]:
     """Choose, for each touched recording that lacks something, where each enabled model's answer comes from.
 
@@ -113,17 +113,14 @@ def _whole_answers(
         index: As it is now, which may be later than when the work was planned.
         computed: The version of each answer that shards have computed.
         touched: Recordings that may be published.
+        now: When the work was planned: a failure that falls due meanwhile is the next refresh's.
 
     Returns:
         The answers to take from the shards, and those to carry by the seq of the entry that holds them. A recording of
         which some answer is nowhere is left out: the next refresh computes it.
     """
     enabled = enabled_models(index)
-    owed = {
-        (row.file_id, row.model): row.kept_seq
-        for row in missing(index, enabled, datetime.now(UTC))
-        if row.file_id in touched
-    }
+    owed = {(row.file_id, row.model): row.kept_seq for row in missing(index, enabled, now) if row.file_id in touched}
     kept = answers_kept(index, touched, enabled)
     take: set[Pair] = set()
     carry: dict[int, set[Pair]] = defaultdict(set)
