@@ -20,6 +20,10 @@ from storage.steps import reached
 STAGING: Final = "media/staging"
 
 
+_durable: Final[set[Path]] = set()
+"""Folders that this process has made durable."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """What a store says of the bytes at a path."""
@@ -192,7 +196,12 @@ class LocalStore:
         return True
 
     def clear_unfinished(self, before: datetime) -> int:
-        """Remove hidden files that nobody has written since then."""
+        """Remove hidden files that nobody has written since then, and empty folders of Parquet files."""
+        for parent in ("data", "snap"):
+            for folder, _, _ in os.walk(self.root / parent, topdown=False):
+                with contextlib.suppress(OSError):  # it is not empty
+                    if Path(folder).stat().st_mtime < before.timestamp():
+                        Path(folder).rmdir()
         return clear_hidden(self.root, before)
 
     def local_path(self, path: str) -> Path:
@@ -268,10 +277,17 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder` and those above it, each durable in the one above."""
-    if folder.is_dir():
+    """Make `folder` and those above it, each durable in the one above.
+
+    One that is there may have been made by a process that was killed before it was durable: so it is made durable once
+    by each process.
+    """
+    if folder in _durable and folder.is_dir():
         return
-    make_folder(folder.parent)
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir()
-    sync_folder(folder.parent)
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+    with contextlib.suppress(PermissionError):  # a folder above the store may be another user's
+        sync_folder(folder.parent)
+    _durable.add(folder)

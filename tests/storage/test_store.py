@@ -4,6 +4,7 @@ import multiprocessing
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime, timedelta
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -153,3 +154,16 @@ def test_a_full_disk_is_a_store_error_and_leaves_nothing(tmp_path: Path, size_by
     )
     assert done.stdout.count("refused") == 3, done.stderr
     assert left_behind(LocalStore(tmp_path / "lake")) == []
+
+
+def test_empty_folders_of_parquet_files_go_once_nobody_has_used_them_for_long(store: LocalStore) -> None:
+    store.write("data/files/old/one.parquet", b"rows")
+    store.write("data/files/used/one.parquet", b"rows")
+    store.remove("data/files/old/one.parquet")
+    now = datetime.now(UTC)
+    store.clear_unfinished(now - timedelta(hours=1))
+    assert store.names("data/files") == ["old", "used"]
+    store.clear_unfinished(now + timedelta(hours=1))
+    assert store.names("data/files") == ["used"]
+    store.write("data/files/old/two.parquet", b"rows")
+    assert store.read("data/files/old/two.parquet") == b"rows"
