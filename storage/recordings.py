@@ -13,16 +13,19 @@ SELECT f.file_id, f.sha256, f.size_bytes, f.status, f.reason, f.duration_s, f.sa
        f.ingested_at, s.name, s.demo, l.seq, e.reference, e.committed_at AS predicted_at
 FROM files f
 LEFT JOIN (SELECT file_id, arg_min(name, seen_at) AS name, bool_and(kind = 'demo') AS demo
-           FROM sources {where} GROUP BY file_id) s USING (file_id)
-LEFT JOIN (SELECT * FROM latest {where}) l USING (file_id)
+           FROM sources GROUP BY file_id) s USING (file_id)
+LEFT JOIN latest l USING (file_id)
 LEFT JOIN entries e ON e.seq = l.seq
-{where}
 ORDER BY f.ingested_at DESC, f.file_id
 """
 
 _ROWS: Final = """
-SELECT r.* EXCLUDE (seq) FROM {table} r JOIN (SELECT * FROM latest {where}) l USING (file_id, seq)
+SELECT r.* EXCLUDE (seq) FROM {table} r JOIN latest USING (file_id, seq)
 WHERE {conditions} ORDER BY r.file_id, r.channel, r.start_s, r.end_s, r.model
+"""
+
+_ROWS_OF_ONE: Final = """
+SELECT r.* EXCLUDE (seq) FROM {table} r WHERE {conditions} ORDER BY r.channel, r.start_s, r.end_s, r.model
 """
 
 
@@ -78,8 +81,26 @@ class Utterance:
 
 def recordings(index: Index, file_id: UUID | None = None) -> list[Recording]:
     """Return the recordings, newest first; at most one where `file_id` is given."""
-    sql = _RECORDINGS.format(where="WHERE file_id = ?" if file_id else "")
-    return [Recording(**row) for row in index.query(sql, [file_id] * 3 if file_id else [])]
+    if file_id is not None:
+        return _one(index, file_id)
+    return [Recording(**row) for row in index.query(_RECORDINGS)]
+
+
+def _one(index: Index, file_id: UUID) -> list[Recording]:
+    """Return one recording by a few small statements: to plan the large one takes longer than all of them."""
+    found = index.of_file("files", file_id)
+    if not found:
+        return []
+    sources = index.of_file("sources", file_id, "name, kind, seen_at")
+    seq = index.latest_of(file_id)
+    sql = f"SELECT reference, committed_at AS predicted_at FROM {index.side_of(seq or 0)}.entries WHERE seq = ?"  # noqa: S608
+    entry = index.query(sql, [seq]) if seq else []
+    facts = max(found, key=lambda row: row["seq"]) | {
+        "seq": seq,
+        "name": min(sources, key=lambda row: row["seen_at"])["name"] if sources else None,
+        "demo": all(row["kind"] == "demo" for row in sources) if sources else None,
+    }
+    return [Recording(**facts, **(entry[0] if entry else {"reference": None, "predicted_at": None}))]
 
 
 def predictions(
@@ -114,15 +135,14 @@ def _rows(
     parameters: Iterable[object],
 ) -> list[dict[str, Any]]:
     conditions, parameters = list(conditions), list(parameters)
-    if file_id is not None:  # said twice, so that the rows are found by it and not by a join
-        conditions.append("r.file_id = ?")
-        parameters.append(file_id)
     if model is not None:
         conditions.append("r.model = ?")
         parameters.append(model)
-    sql = _ROWS.format(
-        table=table,
-        where="WHERE file_id = ?" if file_id else "",
-        conditions=" AND ".join(conditions) or "true",
-    )
-    return index.query(sql, ([file_id] if file_id else []) + parameters)
+    if file_id is None:
+        return index.query(_ROWS.format(table=table, conditions=" AND ".join(conditions) or "true"), parameters)
+    seq = index.latest_of(file_id)
+    if seq is None:
+        return []
+    conditions += ["r.file_id = ?", "r.seq = ?"]
+    sql = _ROWS_OF_ONE.format(table=f"{index.side_of(seq)}.{table}", conditions=" AND ".join(conditions))
+    return index.query(sql, [*parameters, file_id, seq])

@@ -46,12 +46,12 @@ class Tail:
         self._store, self._connection, self._tables = store, connection, tables
         self.start = self.seen = start
         self.erased = False  # recordings were, since the base was made: it holds rows of theirs, which views leave out
-        self._held = False  # references are, or were
+        self.held = False  # references are, or were
         connection.execute(f"SET checkpoint_threshold = '{NO_CHECKPOINT}'")
         for statement in tail_tables():
             connection.execute(statement)
         self._show()
-        self._held = bool(self._run("SELECT 1 FROM held LIMIT 1").fetchall())
+        self.held = bool(self._run("SELECT 1 FROM held LIMIT 1").fetchall())
         self._show()
         connection.execute("INSERT INTO tail.state VALUES (?, ?)", [start.seq, start.group_seq])
 
@@ -137,7 +137,7 @@ class Tail:
     def _apply_references(self, entry: LogEntry) -> None:
         if entry.held:
             self._insert("held", [[entry.seq]])
-            self._held = True
+            self.held = True
             self._show()
         if entry.op in ("release", "reject"):
             self._run(
@@ -179,7 +179,7 @@ class Tail:
 
     def _show(self) -> None:
         """Make the views, without what the index has nothing of."""
-        for statement in views(self._tables, erased=self.erased, held=self._held):
+        for statement in views(self._tables, erased=self.erased, held=self.held):
             self._run(statement)
 
     def _tombstone(self, file_id: UUID, seq: int, *, lifted: bool, purged: bool) -> None:
