@@ -14,15 +14,18 @@ from typing import Final
 
 import duckdb
 
-from storage.errors import StoreError
-from storage.manifest import Manifest
+from storage.errors import LogError, MissingError, StoreError
+from storage.manifest import Manifest, SnapshotFile
 from storage.schema import SCHEMAS, columns
-from storage.store import Store
+from storage.store import Store, writing
 
 CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
 }
+
+_UNREADABLE: Final = (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError)
+"""What DuckDB says of a file that it does not understand, and never of a full disk."""
 
 
 def base_file(store: Store, manifest: Manifest, folder: Path) -> Path:
@@ -30,13 +33,14 @@ def base_file(store: Store, manifest: Manifest, folder: Path) -> Path:
 
     Raises:
         MissingError: The snapshot's Parquet files are gone.
-        StoreError: They cannot be read, or the file cannot be written.
+        LogError: They are damaged.
+        StoreError: They cannot be had, or the file cannot be written: another snapshot would not help.
     """
     name = hashlib.sha256(manifest.encode()).hexdigest()[:16]
     file = folder / f"base-{manifest.seq}-{name}.duckdb"
     if file.exists():
         return file
-    with _alone(folder):
+    with _alone(folder), writing(folder):
         if not file.exists():
             for unfinished in folder.glob(".*.duckdb*"):  # of a process that was killed: only one makes any
                 unfinished.unlink(missing_ok=True)
@@ -77,10 +81,8 @@ def _make(store: Store, manifest: Manifest, file: Path) -> None:
             for name, schema in SCHEMAS.items():
                 connection.execute(f"CREATE TABLE {name} ({columns(schema)})")
                 if name in manifest.tables:
-                    with store.on_disk(manifest.tables[name].path) as parquet:
-                        connection.execute(
-                            f"INSERT INTO {name} BY NAME SELECT * FROM read_parquet({quoted(parquet)})"  # noqa: S608
-                        )
+                    _insert(store, connection, name, manifest.tables[name])
+            connection.execute("CHECKPOINT")  # one that fails while the connection is closed says nothing
         finally:
             connection.close()
         staged.replace(file)
@@ -89,7 +91,38 @@ def _make(store: Store, manifest: Manifest, file: Path) -> None:
             f"{file.parent}: the index file cannot be written ({error}). Make room there, or make it writable"
         ) from error
     finally:
-        staged.unlink(missing_ok=True)
+        for left in file.parent.glob(f"{staged.name}*"):  # and what DuckDB wrote beside it
+            left.unlink(missing_ok=True)
+
+
+def _insert(store: Store, connection: duckdb.DuckDBPyConnection, name: str, file: SnapshotFile) -> None:
+    with store.on_disk(file.path) as parquet:
+        try:
+            connection.execute(
+                f"INSERT INTO {name} BY NAME SELECT * FROM read_parquet({quoted(parquet)})"  # noqa: S608
+            )
+        except duckdb.Error as error:
+            if isinstance(error, _UNREADABLE) or not _is_whole(parquet, file):
+                raise LogError(f"{store}: {file.path} is damaged ({str(error).splitlines()[0]})") from error
+            raise
+
+
+def _is_whole(parquet: Path, file: SnapshotFile) -> bool:
+    """Say whether the bytes of a snapshot's file are those that were written.
+
+    Raises:
+        MissingError: It is gone.
+        StoreError: This user may not read it.
+    """
+    try:
+        with parquet.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest() == file.sha256
+    except FileNotFoundError as error:
+        raise MissingError(f"{parquet}: is not there") from error
+    except PermissionError as error:
+        raise StoreError(f"{parquet}: cannot be read ({error.strerror}). Make it readable for this user") from error
+    except OSError:  # bytes that the disk cannot give back
+        return False
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ It is disposable, holds nothing that the store does not, and is never shared. It
 
 import logging
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +15,9 @@ from uuid import UUID
 import duckdb
 
 from storage.base import CONFIG, attach, attach_empty, base_file
-from storage.errors import IndexDamagedError, MissingError, StoreError
+from storage.errors import IndexDamagedError, LogError, MissingError, StoreError
 from storage.log import DataFile, read_entries
-from storage.manifest import Manifest, newest_manifest, newest_seq
+from storage.manifest import Manifest, manifest_seqs, manifests, newest_seq, read_manifest
 from storage.store import Store
 from storage.tables import TABLES
 from storage.tail import Seen, Tail
@@ -31,7 +32,11 @@ ALL_TABLES: Final = frozenset(TABLES)
 REBASE_AFTER: Final = 100
 """Log entries after which a look for a newer snapshot is worth its cost."""
 
+REST_S: Final = 600.0
+"""How long snapshots that could not be used are left alone, unless there is a newer one."""
+
 MISSING_TRIES: Final = 3
+OPEN_TRIES: Final = 5  # each needs a snapshot that is removed while it is read
 
 _DAMAGE: Final = (duckdb.Error, duckdb.IOException, duckdb.InternalException, duckdb.SerializationException)
 
@@ -77,6 +82,8 @@ class Index:
         self._local = threading.local()
         self._current: _Generation | None = None
         self._looked_at_seq = 0
+        self._tried: frozenset[int] = frozenset()
+        self._tried_at_s = 0.0
 
     def __enter__(self) -> "Index":
         return self
@@ -121,14 +128,23 @@ class Index:
             return self.applied_seq
 
     def rebase(self) -> None:
-        """Move on to a newer snapshot, if there is one and many entries have come since; queries go on meanwhile."""
+        """Move on to a newer snapshot, if there is one and many entries have come since; queries go on meanwhile.
+
+        Raises:
+            StoreError: It cannot be had, or this host's disk refuses it; the index stays as it is.
+        """
         generation = self._generation()
         seen, start = generation.tail.seen, generation.tail.start
         if seen.seq - max(start.seq, self._looked_at_seq) < REBASE_AFTER and not generation.tail.erased:
             return
         self._looked_at_seq = seen.seq
-        if newest_seq(self._store) > start.seq:
-            fresh = self._open()
+        newer = frozenset(seq for seq in manifest_seqs(self._store) if seq > start.seq)
+        rests = newer <= self._tried and time.monotonic() - self._tried_at_s < REST_S
+        if rests or not newer or self._folder is None:
+            return
+        self._tried, self._tried_at_s = newer, time.monotonic()
+        fresh = self._open_snapshot(above=start.seq)
+        if fresh is not None:
             self._catch_up(fresh)
             with self._lock:
                 self._catch_up(fresh)
@@ -208,6 +224,29 @@ class Index:
         sql = "SELECT file_id FROM erased WHERE ?::UUID[] IS NULL OR file_id IN (SELECT unnest(?))"
         return {row["file_id"] for row in self.query(sql, [ids, ids or []])}
 
+    def of_file(self, table: str, file_id: UUID, columns: str = "*") -> list[dict[str, Any]]:
+        """Return the rows of one recording: what the view `table` has, found faster than by planning it."""
+        tail = self._cursor()[0].tail
+        if tail.erased:
+            return self.query(f"SELECT {columns} FROM {table} WHERE file_id = ?", [file_id])  # noqa: S608
+        return self.query(
+            f"SELECT {columns} FROM tail.{table} WHERE file_id = $id"  # noqa: S608
+            f" UNION ALL SELECT {columns} FROM base.{table} WHERE file_id = $id",
+            {"id": file_id},
+        )
+
+    def latest_of(self, file_id: UUID) -> int | None:
+        """Return the log entry of a recording's latest reference; None before its first."""
+        if self._cursor()[0].tail.held:
+            rows = self.query("SELECT seq FROM latest WHERE file_id = ?", [file_id])
+        else:
+            rows = self.of_file("coverage", file_id, "seq")
+        return max((row["seq"] for row in rows), default=None)
+
+    def side_of(self, seq: int) -> str:
+        """Return which of `tail` and `base` has the rows of a log entry."""
+        return "tail" if seq > self._cursor()[0].tail.start.seq else "base"
+
     def close(self) -> None:
         """Give the memory back."""
         with self._lock:
@@ -225,14 +264,41 @@ class Index:
 
     def _open(self) -> _Generation:
         """Begin at the newest snapshot that can be used; at the log's beginning where there is none."""
-        manifest = newest_manifest(self._store) if self._folder is not None else None
-        while manifest is not None:
+        fresh = self._open_snapshot() if self._folder is not None else None
+        return fresh or _Generation(self._store, self._tables, None, None)
+
+    def _open_snapshot(self, above: int = 0) -> _Generation | None:
+        """Begin at the newest snapshot after entry `above` that can be used, if any.
+
+        One that was removed while it was read has a newer one in its place. Only what is wrong with a snapshot itself
+        makes an older one, and in the end the whole log, worth its cost.
+
+        Raises:
+            StoreError: A snapshot cannot be had, or this host's disk refuses the index file.
+        """
+        damaged: set[int] = set()
+        removed = 0
+        while (manifest := next(manifests(self._store, above=above, without=damaged), None)) is not None:
             try:
                 return self._opened(manifest)
-            except StoreError as error:
-                log.error("snapshot %d cannot be used, an older one or the log is: %s", manifest.seq, error)
-                manifest = newest_manifest(self._store, below=manifest.seq)
-        return _Generation(self._store, self._tables, None, None)
+            except (LogError, StoreError) as error:
+                if not self._is_there(manifest):
+                    removed += 1
+                    if removed == OPEN_TRIES:
+                        raise
+                elif isinstance(error, (LogError, MissingError)):
+                    log.error("snapshot %d cannot be used, an older one or the log is: %s", manifest.seq, error)
+                    damaged.add(manifest.seq)
+                else:
+                    raise
+        return None
+
+    def _is_there(self, manifest: Manifest) -> bool:
+        """Say whether a snapshot has not been removed: its manifest goes first."""
+        try:
+            return read_manifest(self._store, manifest.seq) == manifest
+        except LogError:
+            return False
 
     def _opened(self, manifest: Manifest) -> _Generation:
         try:
@@ -241,7 +307,12 @@ class Index:
             log.warning("the index file of snapshot %d is damaged (%s), and made anew", manifest.seq, error)
             if self._folder is not None:
                 base_file(self._store, manifest, self._folder).unlink(missing_ok=True)
+        try:
             return _Generation(self._store, self._tables, manifest, self._folder)
+        except duckdb.Error as error:
+            raise StoreError(
+                f"{self._folder}: the index file cannot be opened ({error}). Make room there, or make it readable"
+            ) from error
 
     def _renew(self, generation: _Generation) -> None:
         if self._current is generation:

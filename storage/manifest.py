@@ -3,12 +3,12 @@
 import dataclasses
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from storage.errors import LogError
-from storage.log import SCHEMA_VERSION
+from storage.log import SCHEMA_VERSION, entry_path
 from storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -52,32 +52,61 @@ def manifest_path(seq: int) -> str:
 
 
 def manifest_seqs(store: Store) -> list[int]:
-    """Return the seqs of all snapshots, newest first."""
+    """Return the seqs that manifests are named after, newest first; some may be of no use."""
     names = [name.removesuffix(".json") for name in store.names(FOLDER) if name.endswith(".json")]
     return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
 
 def newest_seq(store: Store) -> int:
-    """Return the seq of the newest snapshot, 0 where there is none."""
-    return next(iter(manifest_seqs(store)), 0)
+    """Return the seq of the newest snapshot that has a use, 0 where there is none."""
+    newest = newest_manifest(store)
+    return newest.seq if newest else 0
 
 
 def newest_manifest(store: Store, below: int | None = None) -> Manifest | None:
-    """Return the newest snapshot's manifest, of those before log entry `below` only where given.
+    """Return the newest snapshot's manifest, of those before log entry `below` only where given."""
+    return next(manifests(store, below=below), None)
 
-    One that cannot be understood is logged and passed over: there is an older one, or the log.
+
+def manifests(
+    store: Store, *, above: int = 0, below: int | None = None, without: Collection[int] = ()
+) -> Iterator[Manifest]:
+    """Yield the manifests of snapshots, newest first.
+
+    One that cannot be understood, or is of an entry that the log does not have, is logged and passed over: there is an
+    older one, or the log.
+
+    Args:
+        store: Where they lie.
+        above: Only those after this log entry.
+        below: Only those before this log entry.
+        without: Log entries whose snapshots are not looked at.
     """
     for seq in manifest_seqs(store):
-        if below is not None and seq >= below:
-            continue
-        content = store.read(manifest_path(seq))
-        if content is None:  # removed since the folder was listed
+        if seq <= above or (below is not None and seq >= below) or seq in without:
             continue
         try:
-            return decode(content, seq)
+            manifest = read_manifest(store, seq)
         except LogError as error:
             log.error("%s", error)
-    return None
+            continue
+        if manifest is not None:  # or else it was removed since the folder was listed
+            yield manifest
+
+
+def read_manifest(store: Store, seq: int) -> Manifest | None:
+    """Return the manifest of the snapshot of log entry `seq`, or None where there is none.
+
+    Raises:
+        LogError: It is damaged, of a newer format, or of an entry that the log does not have.
+    """
+    content = store.read(manifest_path(seq))
+    if content is None:
+        return None
+    manifest = decode(content, seq)
+    if store.stat(entry_path(seq)) is None:  # whoever began there would leave a gap in the log
+        raise LogError(f"snapshot {seq} cannot be used (the log has no such entry); it is passed over")
+    return manifest
 
 
 def decode(content: bytes, seq: int) -> Manifest:
