@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 from tests.chaos.result import Result, machine
 
@@ -32,15 +33,17 @@ def main() -> int:
     folder = BUILD / "chaos"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    before, results = machine(folder), []
+    failed = 0
     for name in options.scenarios or SCENARIOS:
+        before = machine(folder)
         result = ran(name, seed, (folder / name).resolve(), quick=options.quick)
-        results.append(result)
-        print(name, json.dumps(result.as_json(), indent=1), flush=True)
-        write(results, before, machine(folder), quick=options.quick)
+        figures = {"quick": options.quick, "machine": before} | result.as_json()
+        print(name, json.dumps(figures, indent=1), flush=True)
+        write(name, figures)
+        failed += not result.passed
         if result.passed:
             shutil.rmtree(folder / name, ignore_errors=True)
-    return 0 if all(result.passed for result in results) else 1
+    return 1 if failed else 0
 
 
 def ran(name: str, seed: int, folder: Path, *, quick: bool) -> Result:
@@ -55,14 +58,12 @@ def ran(name: str, seed: int, folder: Path, *, quick: bool) -> Result:
     return result
 
 
-def write(results: list[Result], before: object, after: object, *, quick: bool) -> None:
-    """Write what is known so far."""
-    found = {
-        "quick": quick,
-        "machine": {"before": before, "after": after},
-        "scenarios": {result.scenario: result.as_json() for result in results},
-    }
-    (BUILD / "chaos.json").write_text(json.dumps(found, indent=1) + "\n")
+def write(name: str, figures: dict[str, Any]) -> None:
+    """Write one scenario's figures beside those that the others had last."""
+    file = BUILD / "chaos.json"
+    known = json.loads(file.read_text())["scenarios"] if file.exists() else {}
+    found = {other: known[other] for other in SCENARIOS if other in known} | {name: figures}
+    file.write_text(json.dumps({"scenarios": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

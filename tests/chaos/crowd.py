@@ -1,11 +1,14 @@
 """A crowd of processes over one lake, killed at random and at chosen steps, and started again."""
 
 import multiprocessing
+import os
 import random
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,6 @@ from tests.chaos.truth import Acknowledged, Bytes, check, compare, read_all, ver
 from tests.chaos.writer import Death, Work, Writer, write
 
 PRELOADED = ["tests.chaos.writer", "tests.chaos.reader", "tests.chaos.maintainer", "storage.s3"]
-PATIENCE_S = 30.0  # with a writer that does not reach its step
 TICK_S = 0.02
 MAX_PROBLEMS = 10
 
@@ -29,6 +31,22 @@ def processes() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return context
+
+
+def started(target: Callable[[Any], None], work: object) -> Any:
+    """Start a process, which ends with this one however that ends."""
+    process = processes().Process(target=_with_parent, args=(target, work), daemon=True)
+    process.start()
+    return process
+
+
+def _with_parent(target: Callable[[Any], None], work: object) -> None:
+    def end() -> None:
+        wait([multiprocessing.parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
+    target(work)
 
 
 @dataclass(frozen=True)
@@ -59,6 +77,7 @@ class Member:
     journal: Path
     start: Callable[[int, Death | None], Any]
     steps: frozenset[str] = frozenset()  # at which it may be killed
+    patience_s: float = 30.0  # with one that does not reach its step
     restless: float = 0.4  # in how many of its lives it is killed anywhere, although steps are left
     lives: int = 0
     process: Any = None
@@ -112,7 +131,7 @@ class Crowd:
             member.process = member.start(self.luck.getrandbits(32), member.death)
             member.born_at = time.monotonic()
             member.doomed_at = member.born_at + (
-                PATIENCE_S if member.death else 0.05 + self.plan.max_life_s * self.luck.random() ** 2
+                member.patience_s if member.death else 0.05 + self.plan.max_life_s * self.luck.random() ** 2
             )
         elif not member.process.is_alive():
             self.bury(member)
@@ -148,14 +167,7 @@ class Crowd:
 
 def gather(place: Place, folder: Path, plan: Plan, seed: int, nth: dict[str, int], **work: Any) -> Crowd:
     """Return a crowd of writers and readers over the lake at `place`, whose journals lie in `folder`."""
-    context = processes()
     crowd = Crowd(plan, random.Random(seed), nth)
-
-    def started(target: Callable[[Any], None], what: object) -> Any:
-        process = context.Process(target=target, args=(what,), daemon=True)
-        process.start()
-        return process
-
     for number in range(plan.writers):
         journal = folder / f"writer-{number}"
         crowd.members.append(

@@ -12,7 +12,9 @@ NTH = {"bytes written": 8, "bytes synced": 8, "bytes placed": 8}
 
 
 def run(seed: int, folder: Path, *, quick: bool) -> Result:
-    plan = Plan(dict.fromkeys(COMMIT_STEPS, 1 if quick else 22), 10 if quick else 100, 120 if quick else 900)
+    plan = Plan(
+        dict.fromkeys(COMMIT_STEPS, 1 if quick else 22), 10 if quick else 100, 120 if quick else 900, max_life_s=8
+    )
     place = Place.of(folder / "lake")
     crowd = gather(place, folder / "journals", plan, seed, NTH)
     crowd.run()

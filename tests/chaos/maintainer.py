@@ -64,7 +64,7 @@ def one_round(lake: Lake, index: Index, journal: Journal, luck: random.Random) -
 
 def stages(lake: Lake, index: Index, *, now: datetime, fold_after: int = FOLD_AFTER) -> None:
     """Do every stage of maintenance, in the flow's order."""
-    purge(lake, index, uuid.uuid4())
+    purge(lake, index, uuid.uuid4(), now)
     for step in (
         lambda: expire(lake, index, RETENTION, uuid.uuid4()),
         lambda: compact(lake, index, uuid.uuid4()),

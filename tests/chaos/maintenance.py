@@ -2,17 +2,24 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from storage import rewrite
 from storage.errors import StorageError
 from storage.lake import Lake
 from storage.place import Place
 from storage.steps import MAINTENANCE_STEPS
-from tests.chaos.crowd import Member, Plan, gather, hold, judged, processes
+from tests.chaos.crowd import Member, Plan, gather, hold, judged, started
 from tests.chaos.maintainer import MUCH_LATER, SMALL_FILES, maintain, stages
 from tests.chaos.result import Result
 from tests.chaos.truth import Acknowledged, read_all, traces
-from tests.chaos.writer import Work
+from tests.chaos.writer import Death, Work
+
+NTH = dict.fromkeys(MAINTENANCE_STEPS, 1) | {"file removed": 4, "rewritten": 3}
+"""Within how many occurrences in one life a step kills."""
+
+PAUSE_S = 0.3
+"""Between two pieces of a writer's work, so that maintenance, which is killed again and again, can keep up."""
 
 
 def run(seed: int, folder: Path, *, quick: bool) -> Result:
@@ -26,17 +33,15 @@ def run(seed: int, folder: Path, *, quick: bool) -> Result:
         readers=1 if quick else 2,
     )
     place = Place.of(folder / "lake")
-    crowd = gather(place, folder / "journals", plan, seed, {"file removed": 4}, new_versions=True)
+    crowd = gather(place, folder / "journals", plan, seed, NTH, new_versions=True, pause_s=PAUSE_S)
     for member in crowd.members:
         member.steps = frozenset()
-    journal, context = folder / "journals" / "maintainer", processes()
+    journal = folder / "journals" / "maintainer"
 
-    def start(luck, death):
-        process = context.Process(target=maintain, args=(Work(place, journal, "maintainer", luck, death),), daemon=True)
-        process.start()
-        return process
+    def start(luck: int, death: Death | None) -> Any:
+        return started(maintain, Work(place, journal, "maintainer", luck, death))
 
-    crowd.members.append(Member(journal, start, frozenset(at_steps), restless=0.15))
+    crowd.members.append(Member(journal, start, frozenset(at_steps), patience_s=90, restless=0.15))
     crowd.run()
     result = judged(Result("maintenance", seed), place, crowd, faults=True)
     complete(result, place, [member.journal for member in crowd.members])

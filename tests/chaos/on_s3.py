@@ -15,7 +15,7 @@ STEPS = tuple(step for step in COMMIT_STEPS if step != "bytes synced")  # which 
 
 
 def run(seed: int, folder: Path, *, quick: bool) -> Result:
-    plan = Plan(dict.fromkeys(STEPS, 1 if quick else 21), 8 if quick else 60, 120 if quick else 900)
+    plan = Plan(dict.fromkeys(STEPS, 1 if quick else 21), 8 if quick else 60, 120 if quick else 900, max_life_s=12)
     with s3_server(folder / "server") as server:
         place = Place(server.lake_url(), folder / "host", server.access)
         require_conditional_writes(Lake.open(place).store)

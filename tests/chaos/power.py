@@ -248,7 +248,8 @@ def judge(cut: Cut, workshop: Path) -> tuple[Findings, list[str]]:
             files = read_all(place)
             problems += [f"{path} still has something of an erased recording" for path in traces(files)]
             findings.add(compare(place, files))
-        findings.add(_looked_at(place, told))
+            findings.add(verified(place))
+        findings.add(check(read_all(place), told))
     except Exception as error:
         frames = [f"{Path(one.filename).name}:{one.name}" for one in traceback.extract_tb(error.__traceback__)]
         problems.append(f"{type(error).__name__}: {error} ({' > '.join(frames)})")

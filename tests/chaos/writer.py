@@ -56,6 +56,7 @@ class Work:
     seed: int
     death: Death | None = None
     new_versions: bool = False  # rather than going back to earlier ones, whose answers may have expired
+    pause_s: float = 0.0  # after each piece of work
 
 
 def die_at(death: Death | None, journal: Journal) -> None:
@@ -110,6 +111,7 @@ class Writer:
         weights = (20, 20, 50, 6, 0) if self.work.new_versions else (40, 28, 30, 1, 1)
         while True:
             self.attempt(self.luck.choices(("upload", "ingest", "refresh", "group", "fold"), weights)[0])
+            time.sleep(self.work.pause_s)
 
     def attempt(self, what: str, key: UUID | None = None) -> None:
         """Do one thing; what the store refuses is tried once more under the same key, as a flow's retry does."""
