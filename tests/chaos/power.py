@@ -8,6 +8,7 @@ chance for each folder.
 
 import hashlib
 import json
+import logging
 import multiprocessing
 import random
 import shutil
@@ -219,6 +220,7 @@ def _digest(files: Mapping[str, bytes | None], acks: int) -> bytes:
 
 def judge(cut: Cut, workshop: Path) -> tuple[Findings, list[str]]:
     """Hold what a cut left to what was acknowledged, and let a new writer and maintenance go on with it."""
+    logging.getLogger("storage").setLevel(logging.CRITICAL)  # a torn index file is made anew at many cuts
     folder = Path(tempfile.mkdtemp(dir=workshop))
     findings, problems = Findings(), []
     try:

@@ -21,4 +21,4 @@ def run(seed: int, folder: Path, *, quick: bool) -> Result:
         require_conditional_writes(Lake.open(place).store)
         crowd = gather(place, folder / "journals", plan, seed, NTH)
         crowd.run()
-        return judged(Result("on_s3", seed), place, crowd)
+        return judged(Result("s3", seed), place, crowd)
