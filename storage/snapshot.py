@@ -9,17 +9,19 @@ import logging
 import uuid
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 import duckdb
 import pyarrow.parquet as pq
 
 from storage.base import quoted
-from storage.errors import StoreError
+from storage.errors import IndexDamagedError, StoreError
 from storage.index import Index
 from storage.manifest import FOLDER, Manifest, SnapshotFile, manifest_path, newest_manifest
 from storage.schema import SCHEMAS, SNAPSHOT_ORDER
 from storage.steps import reached
 from storage.store import Store
+from storage.tail import Seen
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +63,11 @@ def fold(store: Store, index: Index, *, after: int = FOLD_AFTER) -> Manifest | N
     if index.applied_seq - (newest.seq if newest else 0) < after:
         return None
     attempt = uuid.uuid4()
-    with index.reading() as seen:
-        tables = {name: _dump(store, index, name, f"{FOLDER}/{seen.seq:020d}/{attempt}") for name in SCHEMAS}
+    try:
+        seen, tables = _dumped(store, index, attempt)
+    except IndexDamagedError:  # and the index has been made anew
+        index.catch_up()
+        seen, tables = _dumped(store, index, attempt)
     reached("snapshot written")
     index.catch_up()
     if index.query("SELECT 1 FROM tombstones WHERE seq > ? LIMIT 1", [seen.seq]):
@@ -74,6 +79,13 @@ def fold(store: Store, index: Index, *, after: int = FOLD_AFTER) -> Manifest | N
     reached("snapshot published")
     published = store.read(manifest_path(manifest.seq))
     return manifest if published == manifest.encode() else None
+
+
+def _dumped(store: Store, index: Index, attempt: UUID) -> tuple[Seen, dict[str, SnapshotFile]]:
+    """Write every table as it is in one state of the index."""
+    with index.reading() as seen:
+        folder = f"{FOLDER}/{seen.seq:020d}/{attempt}"
+        return seen, {name: _dump(store, index, name, folder) for name in SCHEMAS}
 
 
 def _dump(store: Store, index: Index, name: str, folder: str) -> SnapshotFile:
