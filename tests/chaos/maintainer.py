@@ -24,7 +24,8 @@ GRACE = timedelta(hours=1)  # the least that the product allows
 LATER = timedelta(hours=2)  # vacuum is told that it is so much later than it is
 MUCH_LATER = timedelta(days=2)
 RETENTION = Retention(keep_references=2)
-FOLD_AFTER = 15
+FOLD_AFTER = 8
+ERASURES = 0.25  # a round; a purge removes older snapshots itself, and leaves vacuum none
 SMALL_FILES = 6  # make a rewrite worth it here
 MAX_ROUNDS = 50
 
@@ -53,7 +54,7 @@ def one_round(lake: Lake, index: Index, journal: Journal, luck: random.Random) -
     """Do every stage once; people demand an erasure now and then, and uploads break off."""
     index.catch_up()
     known = [row["file_id"] for row in index.query("SELECT file_id FROM files ORDER BY file_id")]
-    if known and luck.random() < 0.5:
+    if known and luck.random() < ERASURES:
         entry = erase(lake, index, [luck.choice(known)], uuid.uuid4())
         if entry is not None:
             journal.acknowledged("erase", key=entry.key, seq=entry.seq)
