@@ -146,7 +146,7 @@ def ingest_batch(
             if source is None:
                 logger.warning("passed over: %s changed while it was read; the next run takes it", item.name)
                 continue
-            if source.blob.sha256 not in facts and unaccepted(index, [source]) and not index.erased([source.file_id]):
+            if source.blob.sha256 not in facts and unaccepted(index, [source]):
                 facts[source.blob.sha256] = _facts(lake, decoder, source.blob)
         except OSError as error:
             logger.warning("passed over: %s cannot be read: %s", item.name, error.strerror or error)

@@ -56,11 +56,7 @@ def register(lake: Lake, index: Index, seen: Seen, key: UUID, started_at: dateti
         known, new = statuses(index, seen.sources), unaccepted(index, seen.sources)
         erased = index.erased(source.file_id for source in seen.sources)
         decoded = {source.file_id: seen.facts[source.blob.sha256] for source in new if source.blob.sha256 in seen.facts}
-        files = [
-            row
-            for file_id, row in decoded.items()
-            if file_id not in erased and known.get(file_id) != (row["status"], row.get("reason"))
-        ]
+        files = [row for file_id, row in decoded.items() if known.get(file_id) != (row["status"], row.get("reason"))]
         there = (known.keys() | decoded.keys()) - erased
         rows = [row for row in _news(index, seen, started_at) if row["file_id"] in there or not row["present"]]
         if not rows and not files:
@@ -82,9 +78,13 @@ def statuses(index: Index, sources: Iterable[Source]) -> dict[UUID, tuple[str, s
 
 
 def unaccepted(index: Index, sources: list[Source]) -> list[Source]:
-    """Return the sources of new recordings, and of rejected ones: limits and decoders may have changed since."""
-    known = statuses(index, sources)
-    return [source for source in sources if known.get(source.blob.file_id, ("", None))[0] != "accepted"]
+    """Return the sources of recordings to decode: new ones, and rejected ones, as limits and decoders may change."""
+    known, erased = statuses(index, sources), index.erased(source.file_id for source in sources)
+    return [
+        source
+        for source in sources
+        if source.file_id not in erased and known.get(source.file_id, ("", None))[0] != "accepted"
+    ]
 
 
 def _news(index: Index, seen: Seen, started_at: datetime) -> list[dict[str, Any]]:

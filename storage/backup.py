@@ -16,14 +16,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from storage.copying import BLOB, Objects, sha256_of
+from storage.copying import Objects, sha256_of
 from storage.errors import MissingError, SettingsError, StorageError, StoreError
 from storage.inbox import Receipt
 from storage.index import Index
 from storage.lake import Lake, open_store
 from storage.log import LARGEST_BATCH, entry_path
 from storage.manifest import Manifest, manifest_path, newest_manifest
-from storage.media import media_path
+from storage.media import BLOB, HASH, media_path
 from storage.place import Place, normalised
 from storage.report import Progress
 from storage.settings import Settings, get_settings
@@ -37,7 +37,7 @@ FILES: Final = frozenset({"files"})
 _ID: Final = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _OURS: Final = re.compile(
     rf"data/[a-z_]+/{_ID}/{_ID}-[^/]+\.parquet"
-    rf"|{BLOB.pattern}|inbox/[0-9a-f]{{64}}\.[0-9a-f]+\.json|snap/\d{{20}}(\.json|/.+)"
+    rf"|{BLOB.pattern}|inbox/{HASH.pattern}\.[0-9a-f]+\.json|snap/\d{{20}}(\.json|/.+)"
 )
 """What a backup may remove from its target: nothing that somebody else keeps there."""
 

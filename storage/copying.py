@@ -2,16 +2,13 @@
 
 import contextlib
 import hashlib
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from storage.errors import MissingError
-from storage.media import BLOCK_BYTES, TRASH, media_path
+from storage.media import BLOB, BLOCK_BYTES, TRASH, media_path
 from storage.store import Store, writing
-
-BLOB: Final = re.compile(r"media/[0-9a-f]{2}/([0-9a-f]{64})(\..+)?")
 
 _FOLDERS: Final = ("data", "media", "snap", "inbox")
 

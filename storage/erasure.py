@@ -6,10 +6,9 @@ tombstone is not `purged`, and maintenance goes on with it.
 """
 
 import contextlib
-import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final
@@ -19,25 +18,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.commit import Draft
-from storage.errors import LogError, MissingError, StoreError
+from storage.errors import MissingError, StoreError
 from storage.index import Index
 from storage.lake import Lake
 from storage.log import DataFile, LogEntry
-from storage.manifest import FOLDER, decode, manifest_path, manifest_seqs, remove_snapshot
-from storage.media import TRASH
+from storage.manifest import manifest_seqs, remove_snapshot, unfinished
+from storage.media import HASH, TRASH
 from storage.parquet import is_one_of, read_ids
-from storage.rewrite import rewritten
+from storage.rewrite import joined, rewritten
 from storage.snapshot import fold
 from storage.steps import reached
 from storage.store import Stored
-from storage.vacuum import give_up
+from storage.vacuum import give_up, needed
 
 BATCH_FILES: Final = 64  # Parquet files in one entry
 MAX_ENTRIES: Final = 10_000
 UNDER_WAY: Final = timedelta(hours=1)
 """Files that no entry names, and that are younger, may belong to a run or a fold under way."""
-
-_HASH: Final = re.compile("[0-9a-f]{64}")
 
 
 def erase(lake: Lake, index: Index, file_ids: Iterable[UUID], key: UUID) -> LogEntry | None:
@@ -129,14 +126,14 @@ def _remove_audio(lake: Lake, index: Index, file_id: UUID) -> None:
     for name in lake.store.names(folder):
         if not name.startswith(file_id.hex):
             continue
-        if not _HASH.fullmatch(name):
+        if not HASH.fullmatch(name):
             lake.store.remove(f"{folder}/{name}")
             continue
         lake.media.trash(name, datetime.now(UTC))
         index.catch_up()
         if index.erased([file_id]):
             lake.media.remove_trashed(name)
-        elif lake.inbox.receipts(file_id) or index.query("SELECT 1 FROM files WHERE file_id = ?", [file_id]):
+        elif needed(lake, index, file_id):
             lake.media.has(name)
     for name in lake.store.names(TRASH):
         if name.startswith(file_id.hex) and index.erased([file_id]):
@@ -169,13 +166,7 @@ def _remove_rows(lake: Lake, index: Index, pending: Mapping[UUID, int], key: UUI
 
     def plan() -> Draft | None:
         batch = list(islice(drafts(), BATCH_FILES))
-        if not batch:
-            return None
-        return Draft(
-            files=tuple(file for draft in batch for file in draft.files),
-            removed=tuple(path for draft in batch for path in draft.removed),
-            counts={"files_removed": len(batch)},
-        )
+        return replace(joined(batch), counts={"files_removed": len(batch)}) if batch else None
 
     for number in range(MAX_ENTRIES):
         commit_key = uuid.uuid5(key, f"purge/{number}")
@@ -219,20 +210,11 @@ def _remove_uncounted(lake: Lake, index: Index, pending: Mapping[UUID, int], key
 
 def _remove_unfinished(lake: Lake, before: datetime) -> list[str]:
     """Remove files of snapshots that were never finished; return those that may be under way."""
-    named: set[str] = set()
-    for seq in manifest_seqs(lake.store):
-        content = lake.store.read(manifest_path(seq))
-        with contextlib.suppress(LogError):  # a manifest that nobody can read names nothing
-            named |= {file.path for file in decode(content or b"", seq).tables.values()}
-    waiting: list[str] = []
-    for stored in list(lake.store.found(FOLDER)):
-        if stored.path.endswith(".json") or stored.path in named:
-            continue
+    found = unfinished(lake.store)
+    for stored in found:
         if stored.modified_at < before:
             lake.store.remove(stored.path)
-        else:
-            waiting.append(f"{stored.path} may be of a snapshot under way")
-    return waiting
+    return [f"{stored.path} may be of a snapshot under way" for stored in found if stored.modified_at >= before]
 
 
 def _may_hold(file: DataFile, pending: Mapping[UUID, int]) -> bool:

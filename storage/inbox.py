@@ -5,13 +5,12 @@ A receipt is `inbox/<sha256>.<upload>.json`: several names may arrive for the sa
 
 import json
 import logging
-import re
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from storage.media import Blob, file_id_of
+from storage.media import HASH, Blob, file_id_of
 from storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -102,7 +101,7 @@ def _parsed(path: str, content: bytes | None) -> Receipt | None:
             uri=raw.get("uri"),
             etag=raw.get("etag"),
         )
-        if not re.fullmatch("[0-9a-f]{64}", receipt.sha256) or receipt.received_at.tzinfo is None:
+        if not HASH.fullmatch(receipt.sha256) or receipt.received_at.tzinfo is None:
             raise ValueError("its sha256 or its time is none")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         log.error("%s is damaged (%s): restore it, or remove it to give the upload up", path, error)

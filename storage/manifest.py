@@ -9,7 +9,7 @@ from typing import Final
 
 from storage.errors import LogError
 from storage.log import SCHEMA_VERSION, entry_path
-from storage.store import Store
+from storage.store import Store, Stored
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +123,12 @@ def decode(content: bytes, seq: int) -> Manifest:
         return Manifest(seq, raw["group_seq"], tables, raw["schema_version"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise LogError(f"snapshot {seq} cannot be used ({error}); it is passed over") from error
+
+
+def unfinished(store: Store) -> list[Stored]:
+    """Return the files of snapshots that no manifest of use names: of folds that were cut off, or are under way."""
+    named = {file.path for manifest in manifests(store) for file in manifest.tables.values()}
+    return [stored for stored in store.found(FOLDER) if not stored.path.endswith(".json") and stored.path not in named]
 
 
 def remove_snapshot(store: Store, seq: int) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,9 @@ from storage.store import Store, writing
 
 TRASH: Final = "trash"
 BLOCK_BYTES: Final = 1 << 20
+HASH: Final = re.compile("[0-9a-f]{64}")
+BLOB: Final = re.compile(rf"media/[0-9a-f]{{2}}/({HASH.pattern})(\..+)?")
+"""A recording's path, or that of what lies beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +120,6 @@ class Media:
         self.has(sha256)
         with self._store.on_disk(media_path(sha256)) as path:
             yield path
-
-    def remove(self, sha256: str) -> None:
-        """Remove the bytes for good."""
-        for path in (media_path(sha256), *self._trashed(sha256)):
-            self._store.remove(path)
 
     def trash(self, sha256: str, at: datetime) -> None:
         """Put the bytes where they are out of the way, and can still be had."""

@@ -1,7 +1,7 @@
 """Retention: which references are kept no longer, and how their rows go. A file's latest predictions never do."""
 
 import bisect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -10,7 +10,7 @@ from storage.commit import Draft
 from storage.index import Index
 from storage.lake import Lake
 from storage.log import DataFile, LogEntry
-from storage.rewrite import ANSWER_TABLES, Surplus, rewritten
+from storage.rewrite import ANSWER_TABLES, Surplus, joined, rewritten
 from storage.steps import reached
 
 BATCH: Final = 500  # references in one entry
@@ -77,10 +77,9 @@ def expire(lake: Lake, index: Index, retention: Retention, key: UUID, now: datet
         seqs = [row["seq"] for row in found]
         files = [file for file in index.live_files() if file.table in ANSWER_TABLES and _holds(file, seqs)]
         surplus = Surplus.of(index, seqs)
-        drafts = [rewritten(lake, key, [file], surplus.without) for file in files]
-        return Draft(
-            files=tuple(file for draft in drafts if draft for file in draft.files),
-            removed=tuple(path for draft in drafts if draft for path in draft.removed),
+        drafts = (rewritten(lake, key, [file], surplus.without) for file in files)
+        return replace(
+            joined(draft for draft in drafts if draft),
             expired=tuple(row["reference"] for row in found),
             counts={"references": len(found)},
         )

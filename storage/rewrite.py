@@ -101,6 +101,15 @@ def rewritten(lake: Lake, key: UUID, files: Iterable[DataFile], keep: Callable[[
     return Draft(files=tuple(written), removed=tuple(removed), counts=counts)
 
 
+def joined(drafts: Iterable[Draft]) -> Draft:
+    """Return one draft that replaces all the files that `drafts` replace."""
+    every = list(drafts)
+    return Draft(
+        files=tuple(file for draft in every for file in draft.files),
+        removed=tuple(path for draft in every for path in draft.removed),
+    )
+
+
 def _small(files: Iterable[DataFile]) -> list[DataFile]:
     """Choose what to rewrite together: the oldest small files, none or many."""
     chosen: list[DataFile] = []

@@ -4,13 +4,12 @@ The API puts an upload under the hash of its content, never under a name from ou
 """
 
 import mimetypes
-import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote
 from uuid import UUID
 
 from storage.inbox import readable
-from storage.media import Staged
+from storage.media import HASH, Staged
 from storage.place import STORAGES
 from storage.settings import Settings
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:  # s3fs takes a second to import
 NAME: Final = "audiophile-name"  # percent-encoded: metadata are ASCII
 SHA256: Final = "audiophile-sha256"
 NAME_BYTES: Final = 1024  # S3 gives all metadata of an object 2 KB
-
-_HASH: Final = re.compile("[0-9a-f]{64}")
 
 
 def open_uploads(settings: Settings) -> "Bucket | None":
@@ -63,7 +60,7 @@ def remove_upload(bucket: "Bucket", file_id: UUID) -> None:
     """
     for page in bucket.pages(f"{STORAGES}{file_id.hex}"):
         for found in page.objects:
-            if _HASH.fullmatch(found.key.removeprefix(STORAGES)):
+            if HASH.fullmatch(found.key.removeprefix(STORAGES)):
                 bucket.remove(found.key)
 
 
@@ -74,7 +71,7 @@ def title(bucket: "Bucket", key: str) -> str:
         StoreError: The bucket cannot be read.
     """
     last = key.rsplit("/", 1)[-1]
-    if _HASH.fullmatch(last):
+    if HASH.fullmatch(last):
         found = bucket.head(key)
         if found is not None and NAME in found.metadata:
             return readable(unquote(found.metadata[NAME]))

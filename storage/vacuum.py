@@ -15,16 +15,15 @@ from storage.commit import Draft
 from storage.index import Index
 from storage.lake import Lake
 from storage.log import OPS
-from storage.manifest import FOLDER, manifest_path, manifest_seqs, manifests, remove_snapshot
-from storage.media import TRASH, file_id_of
+from storage.manifest import manifest_path, manifest_seqs, manifests, remove_snapshot, unfinished
+from storage.media import BLOB, HASH, TRASH, file_id_of
 from storage.steps import reached
 from storage.store import Stored
 
 KEPT_SNAPSHOTS: Final = 2
 BATCH: Final = 5_000  # paths in one entry
 
-_BLOB: Final = re.compile(r"media/[0-9a-f]{2}/([0-9a-f]{64})(\..+)?")
-_TRASHED: Final = re.compile(r"trash/([0-9a-f]{64})\.(\d+)")
+_TRASHED: Final = re.compile(rf"{TRASH}/({HASH.pattern})\.(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +114,7 @@ def _snapshots(lake: Lake, index: Index, before: datetime) -> int:
     """
     erased_seq = _erased_seq(index)
     listed = manifest_seqs(lake.store)
-    usable = list(manifests(lake.store))
-    seqs = [manifest.seq for manifest in usable]
+    seqs = [manifest.seq for manifest in manifests(lake.store)]
     gone = [seq for place, seq in enumerate(seqs) if place >= KEPT_SNAPSHOTS or (place and seq < erased_seq)]
     for seq in listed:
         stored_manifest = lake.store.stat(manifest_path(seq)) if seq not in seqs else None
@@ -125,13 +123,8 @@ def _snapshots(lake: Lake, index: Index, before: datetime) -> int:
     for seq in gone:
         remove_snapshot(lake.store, seq)
         reached("snapshot removed")
-    named = {file.path for manifest in usable for file in manifest.tables.values()}
-    known = {f"{seq:020d}" for seq in seqs}
-    kept = {f"{seq:020d}" for seq in manifest_seqs(lake.store)}
-    for stored in list(lake.store.found(FOLDER)):
-        folder = stored.path.split("/")[1].removesuffix(".json")
-        unnamed = folder in known and stored.path not in named
-        if stored.modified_at < before and not stored.path.endswith(".json") and (folder not in kept or unnamed):
+    for stored in unfinished(lake.store):
+        if stored.modified_at < before:
             lake.store.remove(stored.path)
     return len(gone)
 
@@ -147,24 +140,26 @@ def _blobs(lake: Lake, index: Index, before: datetime, now: datetime) -> list[St
         match = _TRASHED.fullmatch(stored.path)
         if match is None:
             continue
-        if _needed(lake, index, match[1]):
+        if needed(lake, index, file_id_of(match[1])):
             lake.media.has(match[1])
         elif datetime.fromtimestamp(int(match[2]), UTC) < before:
             lake.store.remove(stored.path)
             removed.append(stored)
     known = {row["sha256"] for row in index.query("SELECT sha256 FROM files")}
     for stored in lake.store.found("media"):
-        match = _BLOB.fullmatch(stored.path)
-        if match is None or match[1] in known or stored.modified_at >= before or _needed(lake, index, match[1]):
+        match = BLOB.fullmatch(stored.path)
+        if match is None or match[1] in known or stored.modified_at >= before:
+            continue
+        if needed(lake, index, file_id_of(match[1])):
             continue
         lake.media.trash(match[1], now)
         reached("blob trashed")
         index.catch_up()
-        if _needed(lake, index, match[1]):
+        if needed(lake, index, file_id_of(match[1])):
             lake.media.has(match[1])
     return removed
 
 
-def _needed(lake: Lake, index: Index, sha256: str) -> bool:
-    file_id = file_id_of(sha256)
+def needed(lake: Lake, index: Index, file_id: UUID) -> bool:
+    """Say whether the log or a receipt knows a recording."""
     return bool(index.query("SELECT 1 FROM files WHERE file_id = ?", [file_id])) or bool(lake.inbox.receipts(file_id))

@@ -24,7 +24,7 @@ from storage.index import PLANNING_TABLES
 from storage.lake import Lake
 from storage.log import LogEntry
 from storage.manifest import newest_seq
-from storage.media import Blob
+from storage.media import Blob, media_path
 from storage.missing import missing
 from storage.parquet import read_tables, write_tables
 from storage.place import Place
@@ -151,18 +151,13 @@ class Writer:
             blob, mtime_ns = Blob(receipt.sha256, receipt.size_bytes), int(receipt.received_at.timestamp() * 1e9)
             uri = f"upload:{quote(receipt.name)}"
             sources.append(Source(blob, "upload", uri, receipt.name, mtime_ns, receipt.received_at))
-        erased = self.index.erased([source.blob.file_id for source in sources])
-        facts = {
-            source.blob.sha256: synthetic.file_row(source.blob)
-            for source in unaccepted(self.index, sources)
-            if source.blob.file_id not in erased
-        }
+        facts = {source.blob.sha256: synthetic.file_row(source.blob) for source in unaccepted(self.index, sources)}
         self._acknowledge(register(self.lake, self.index, Seen(sources, facts, []), key, started_at))
         known = statuses(self.index, sources)
         erased = self.index.erased([receipt.file_id for receipt in receipts])
         for receipt in receipts:
             if receipt.file_id in erased:
-                self.lake.media.remove(receipt.sha256)
+                self.lake.store.remove(media_path(receipt.sha256))
             if receipt.file_id in known or receipt.file_id in erased:
                 self.lake.inbox.remove(receipt)
 

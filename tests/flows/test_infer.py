@@ -139,7 +139,7 @@ def test_a_recording_that_no_longer_decodes_fails_alone_with_its_reason(lake: La
 def test_a_recording_whose_bytes_are_lost_fails_alone_with_its_reason(lake: Lake, ingested: list[str]) -> None:
     with lake.index() as index:
         lost = next(recording for recording in recordings(index) if recording.name == "vm-goodbye.wav")
-    lake.media.remove(lost.sha256)
+    lake.store.remove(media_path(lost.sha256))
     infer()
     with lake.index() as index:
         rows = index.query("SELECT file_id, reason FROM coverage WHERE state = 'failed'")
