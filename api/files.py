@@ -113,9 +113,10 @@ def _read(
     base_url = service.settings.public_url
     with service.index.reading():
         found = recordings(service.index, file_id)
-        detected = _by_file(predictions(service.index, file_id, model=model, min_confidence=min_confidence))
+        seq = found[0].seq if file_id is not None and found else None
+        detected = _by_file(predictions(service.index, file_id, seq=seq, model=model, min_confidence=min_confidence))
         erased = service.index.erased(receipt.file_id for receipt in receipts)
-        said = _by_file(utterances(service.index, file_id, model=model)) if transcript else None
+        said = _by_file(utterances(service.index, file_id, seq=seq, model=model)) if transcript else None
     known = {recording.file_id for recording in found} | erased
     pending = {receipt.file_id: receipt for receipt in reversed(receipts) if receipt.file_id not in known}
     return [

@@ -19,7 +19,7 @@ from storage.index import Index
 from storage.lake import Lake
 from storage.log import GroupModel
 from storage.parquet import is_one_of, read_tables
-from storage.recordings import Prediction, Utterance
+from storage.recordings import Prediction, Utterance, in_order
 
 PUBLISHED, HELD, REJECTED, EXPIRED = "published", "held", "rejected", "expired"
 
@@ -190,13 +190,9 @@ def file_in_reference(lake: Lake, index: Index, id_: UUID, file_id: UUID) -> Fil
         return None
     return FileInReference(
         found,
-        tuple(sorted((Prediction(**row) for row in predictions.to_pylist()), key=_place)),
-        tuple(sorted((Utterance(**row) for row in utterances.to_pylist()), key=_place)),
+        tuple(in_order(Prediction(**row) for row in predictions.to_pylist())),
+        tuple(in_order(Utterance(**row) for row in utterances.to_pylist())),
     )
-
-
-def _place(row: Prediction | Utterance) -> tuple[int, float, float, str]:
-    return row.channel, row.start_s, row.end_s, row.model
 
 
 def file_history(index: Index, file_id: UUID) -> list[FileAnswer]:

@@ -182,8 +182,7 @@ class Index:
         cursor.begin()
         self._local.state = (generation, cursor, True)
         try:
-            seq, group_seq = cursor.execute("SELECT seq, group_seq FROM tail.state").fetchall()[0]
-            yield Seen(seq, group_seq)
+            yield generation.tail.seen_by(cursor)
         finally:
             self._local.state = (generation, cursor, False)
             cursor.rollback()
@@ -226,21 +225,27 @@ class Index:
 
     def of_file(self, table: str, file_id: UUID, columns: str = "*") -> list[dict[str, Any]]:
         """Return the rows of one recording: what the view `table` has, found faster than by planning it."""
-        tail = self._cursor()[0].tail
-        if tail.erased:
-            return self.query(f"SELECT {columns} FROM {table} WHERE file_id = ?", [file_id])  # noqa: S608
-        return self.query(
-            f"SELECT {columns} FROM tail.{table} WHERE file_id = $id"  # noqa: S608
-            f" UNION ALL SELECT {columns} FROM base.{table} WHERE file_id = $id",
-            {"id": file_id},
-        )
+        return self._of_tail(table, file_id, columns) + self._of_base(table, file_id, columns)
+
+    def newest_of_file(self, table: str, file_id: UUID, columns: str = "*") -> list[dict[str, Any]]:
+        """Return rows of one recording, its newest among them: those of the tail, or else those of the base."""
+        return self._of_tail(table, file_id, columns) or self._of_base(table, file_id, columns)
+
+    def _of_tail(self, table: str, file_id: UUID, columns: str) -> list[dict[str, Any]]:
+        return self.query(f"SELECT {columns} FROM tail.{table} WHERE file_id = ?", [file_id])  # noqa: S608
+
+    def _of_base(self, table: str, file_id: UUID, columns: str) -> list[dict[str, Any]]:
+        sql = f"SELECT {columns} FROM base.{table} WHERE file_id = ?"  # noqa: S608
+        if self._cursor()[0].tail.erased:
+            sql += " AND file_id NOT IN (SELECT file_id FROM tail.erased)"
+        return self.query(sql, [file_id])
 
     def latest_of(self, file_id: UUID) -> int | None:
         """Return the log entry of a recording's latest reference; None before its first."""
         if self._cursor()[0].tail.held:
             rows = self.query("SELECT seq FROM latest WHERE file_id = ?", [file_id])
         else:
-            rows = self.of_file("coverage", file_id, "seq")
+            rows = self.newest_of_file("coverage", file_id, "seq")
         return max((row["seq"] for row in rows), default=None)
 
     def side_of(self, seq: int) -> str:

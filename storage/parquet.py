@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 from uuid import UUID
 
@@ -21,10 +22,13 @@ FETCH_BYTES: Final = 32 << 20
 def write_tables(
     store: Store, key: UUID, attempt: UUID, tables: Mapping[str, pa.Table], part: str = "0"
 ) -> tuple[DataFile, ...]:
-    """Write each table that has rows as one Parquet file, which nobody sees before a log entry names it."""
-    return tuple(
-        write_table(store, key, attempt, part, name, table) for name, table in tables.items() if table.num_rows
-    )
+    """Write each table that has rows as one Parquet file, which nobody sees before a log entry names it.
+
+    All at once: one is encoded while the disk, or the bucket, makes another one durable.
+    """
+    filled = {name: table for name, table in tables.items() if table.num_rows}
+    with ThreadPoolExecutor(max(1, len(filled))) as pool:
+        return tuple(pool.map(lambda item: write_table(store, key, attempt, part, *item), filled.items()))
 
 
 def write_table(store: Store, key: UUID, attempt: UUID, part: str, name: str, table: pa.Table) -> DataFile:

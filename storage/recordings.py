@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from storage.index import Index
@@ -21,11 +21,7 @@ ORDER BY f.ingested_at DESC, f.file_id
 
 _ROWS: Final = """
 SELECT r.* EXCLUDE (seq) FROM {table} r JOIN latest USING (file_id, seq)
-WHERE {conditions} ORDER BY r.file_id, r.channel, r.start_s, r.end_s, r.model
-"""
-
-_ROWS_OF_ONE: Final = """
-SELECT r.* EXCLUDE (seq) FROM {table} r WHERE {conditions} ORDER BY r.channel, r.start_s, r.end_s, r.model
+WHERE {condition} ORDER BY r.file_id, r.channel, r.start_s, r.end_s, r.model
 """
 
 
@@ -79,6 +75,9 @@ class Utterance:
     text: str | None
 
 
+Row = TypeVar("Row", Prediction, Utterance)
+
+
 def recordings(index: Index, file_id: UUID | None = None) -> list[Recording]:
     """Return the recordings, newest first; at most one where `file_id` is given."""
     if file_id is not None:
@@ -88,7 +87,7 @@ def recordings(index: Index, file_id: UUID | None = None) -> list[Recording]:
 
 def _one(index: Index, file_id: UUID) -> list[Recording]:
     """Return one recording by a few small statements: to plan the large one takes longer than all of them."""
-    found = index.of_file("files", file_id)
+    found = index.newest_of_file("files", file_id)
     if not found:
         return []
     sources = index.of_file("sources", file_id, "name, kind, seen_at")
@@ -104,16 +103,41 @@ def _one(index: Index, file_id: UUID) -> list[Recording]:
 
 
 def predictions(
-    index: Index, file_id: UUID | None = None, *, model: str | None = None, min_confidence: float = 0.0
+    index: Index,
+    file_id: UUID | None = None,
+    *,
+    seq: int | None = None,
+    model: str | None = None,
+    min_confidence: float = 0.0,
 ) -> list[Prediction]:
-    """Return the detections of the latest references, in order of file, channel and time."""
-    conditions, parameters = ["r.confidence >= ?"], [min_confidence]
-    return [Prediction(**row) for row in _rows(index, "predictions", file_id, model, conditions, parameters)]
+    """Return the detections of the latest references, in order of file, channel and time.
+
+    Args:
+        index: Needs coverage and predictions.
+        file_id: Of one recording only, where given.
+        seq: The log entry of its latest reference, by a caller who knows it and so spares a look for it.
+        model: Of one model only, where given.
+        min_confidence: The least that is of interest.
+    """
+    if file_id is None:
+        return [Prediction(**row) for row in _all(index, "predictions", model, "r.confidence >= ?", [min_confidence])]
+    rows = (Prediction(**row) for row in _of_one(index, "predictions", file_id, seq))
+    return in_order(row for row in rows if row.confidence >= min_confidence and model in (None, row.model))
 
 
-def utterances(index: Index, file_id: UUID | None = None, *, model: str | None = None) -> list[Utterance]:
-    """Return the utterances of the latest references, in order of file, channel and time."""
-    return [Utterance(**row) for row in _rows(index, "utterances", file_id, model, [], [])]
+def utterances(
+    index: Index, file_id: UUID | None = None, *, seq: int | None = None, model: str | None = None
+) -> list[Utterance]:
+    """Return the utterances of the latest references, in order of file, channel and time; see `predictions`."""
+    if file_id is None:
+        return [Utterance(**row) for row in _all(index, "utterances", model, "true", [])]
+    rows = (Utterance(**row) for row in _of_one(index, "utterances", file_id, seq))
+    return in_order(row for row in rows if model in (None, row.model))
+
+
+def in_order(rows: Iterable[Row]) -> list[Row]:
+    """Return rows of one recording in order of channel and time."""
+    return sorted(rows, key=lambda row: (row.channel, row.start_s, row.end_s, row.model))
 
 
 def known_models(index: Index, file_id: UUID) -> set[str]:
@@ -126,23 +150,16 @@ def known_models(index: Index, file_id: UUID) -> set[str]:
     return {row["name"] for row in group + covered}
 
 
-def _rows(
-    index: Index,
-    table: str,
-    file_id: UUID | None,
-    model: str | None,
-    conditions: Iterable[str],
-    parameters: Iterable[object],
-) -> list[dict[str, Any]]:
-    conditions, parameters = list(conditions), list(parameters)
+def _all(index: Index, table: str, model: str | None, condition: str, parameters: list[object]) -> list[dict[str, Any]]:
     if model is not None:
-        conditions.append("r.model = ?")
-        parameters.append(model)
-    if file_id is None:
-        return index.query(_ROWS.format(table=table, conditions=" AND ".join(conditions) or "true"), parameters)
-    seq = index.latest_of(file_id)
+        condition, parameters = f"{condition} AND r.model = ?", [*parameters, model]
+    return index.query(_ROWS.format(table=table, condition=condition), parameters)
+
+
+def _of_one(index: Index, table: str, file_id: UUID, seq: int | None) -> list[dict[str, Any]]:
+    """Return the rows of one recording's latest reference; what is wanted of them is chosen faster outside of SQL."""
+    seq = index.latest_of(file_id) if seq is None else seq
     if seq is None:
         return []
-    conditions += ["r.file_id = ?", "r.seq = ?"]
-    sql = _ROWS_OF_ONE.format(table=f"{index.side_of(seq)}.{table}", conditions=" AND ".join(conditions))
-    return index.query(sql, [*parameters, file_id, seq])
+    sql = f"SELECT * EXCLUDE (seq) FROM {index.side_of(seq)}.{table} WHERE seq = ? AND file_id = ?"  # noqa: S608
+    return index.query(sql, [seq, file_id])

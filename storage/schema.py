@@ -44,7 +44,7 @@ SNAPSHOT_ORDER: Final[dict[str, str]] = {
 }
 """The order of each table's rows in snapshots and base files: by file, so that one file's rows lie together."""
 
-_INDEXED: Final = ("files", "sources", "coverage", "utterances", "predictions", "tombstones")
+_INDEXED: Final = ("files", "sources", "coverage", "tombstones")
 
 _UNLESS_NEWER: Final = {
     "files": ("file_id", "tail.files"),  # what is said last of a recording counts
@@ -94,7 +94,6 @@ def tail_tables() -> list[str]:
         "CREATE SCHEMA tail",
         *created,
         *indexed,
-        "CREATE TABLE tail.state (seq BIGINT, group_seq BIGINT)",
         "CREATE INDEX entries_key ON tail.entries (key)",
         "CREATE INDEX removed_files_path ON tail.removed_files (path)",
         "CREATE TABLE tail.erased (file_id UUID)",  # since the base: its rows of them do not count

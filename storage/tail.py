@@ -53,7 +53,11 @@ class Tail:
         self._show()
         self.held = bool(self._run("SELECT 1 FROM held LIMIT 1").fetchall())
         self._show()
-        connection.execute("INSERT INTO tail.state VALUES (?, ?)", [start.seq, start.group_seq])
+
+    def seen_by(self, cursor: duckdb.DuckDBPyConnection) -> Seen:
+        """Return the state that a cursor's transaction sees."""
+        last = cursor.execute("SELECT seq, group_seq FROM tail.entries ORDER BY seq DESC LIMIT 1").fetchone()
+        return Seen(*last) if last else self.start
 
     def apply(self, entries: list[LogEntry]) -> None:
         """Apply the entries that follow the last one, each as a whole.
@@ -78,7 +82,6 @@ class Tail:
                 for run in together:
                     self._apply(run, rows)
                 last = together[-1][-1][0]
-                self._run("UPDATE tail.state SET seq = ?, group_seq = ?", [last.seq, last.group_seq])
                 self._connection.commit()
             except BaseException:
                 self._connection.rollback()
@@ -153,16 +156,14 @@ class Tail:
             )
 
     def _add(self, name: str, rows: pa.Table) -> None:
-        self._connection.register("arriving", rows)
-        columns = ", ".join(SCHEMAS[name].names)
-        self._run(f"INSERT INTO tail.{name} SELECT {columns} FROM arriving")  # noqa: S608  names of the schema
+        self._connection.from_arrow(rows.select(SCHEMAS[name].names)).insert_into(f"tail.{name}")
         if name == "files":  # what is said last of a recording counts: a rejected one may be accepted later
             self._run(
                 "DELETE FROM tail.files f USING (SELECT file_id, max(seq) AS seq FROM tail.files WHERE file_id IN"
-                " (SELECT file_id FROM arriving) GROUP BY file_id HAVING count(*) > 1) newest"
-                " WHERE f.file_id = newest.file_id AND f.seq < newest.seq"
+                " (SELECT unnest(?)) GROUP BY file_id HAVING count(*) > 1) newest"
+                " WHERE f.file_id = newest.file_id AND f.seq < newest.seq",
+                [rows["file_id"].to_pylist()],
             )
-        self._connection.unregister("arriving")
 
     def _erase(self, entry: LogEntry) -> None:
         for file_id in entry.deleted:
