@@ -3,7 +3,6 @@
 The prompts are halved by a hash of their names: what is fitted on one half is reported on the other.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -25,6 +24,7 @@ from models.moonshine import Moonshine
 from models.phrases import words_of
 from models.registry import load_model
 from tests import asterisk
+from tests.eval.samples import is_fitted_on
 
 BUILD = Path("build")
 NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -71,10 +71,6 @@ def hear(name: str) -> Heard:
         started = time.process_time()
     cpu_s += time.process_time() - started
     return Heard(name, frozenset(phrases), tuple(words.items()), audio_s, cpu_s, model_cpu_s)
-
-
-def is_fitted_on(name: str) -> bool:
-    return hashlib.sha256(name.encode()).digest()[0] % 2 == 0
 
 
 def logit(probability: float) -> float:
