@@ -1,0 +1,82 @@
+"""Measures the phrase model: `make eval` → build/eval.json, eval.md. It must not know how anything is measured."""
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from models.group import ModelSpec, load_group
+from tests import asterisk
+from tests.eval import corpora, costs, report
+from tests.eval.hearing import PROCESSES, hear, say
+from tests.eval.metrics import NUMBERS
+from tests.eval.samples import Sample
+
+CONDITIONS = ("16k", "8k", "gsm", "noise20", "noise10", "noise0", "music10")
+CORPORA: dict[str, Callable[[], list[Sample]]] = {
+    "voices": corpora.voices,
+    "nonspeech": corpora.nonspeech,
+    "splices": corpora.splices,
+}
+PHRASES = tuple(asterisk.PHRASES)
+SPLICED = (*PHRASES, *NUMBERS)  # single words are cut out of prompts, and those are mostly digits
+
+
+def main() -> None:
+    asked = parser().parse_args()
+    load_before = os.getloadavg()
+    spec = spec_of(asked.model, PHRASES)
+    conditions = []
+    for name, samples in chosen(asked.corpora.split(","), asked.conditions.split(","), asked.half):
+        labels = SPLICED if name == "splices" else PHRASES
+        say(f"{name}: {len(samples)} samples")
+        heard = hear(samples, spec_of(asked.model, labels), asked.processes)
+        conditions += report.conditions_of(heard, labels)
+    if asked.dump:
+        report.dump(conditions, asked.dump)
+    run = {
+        "model": spec.name,
+        "model_version": spec.version,
+        "half": asked.half,
+        "load_average_before": round(load_before[0], 1),
+        "load_average_after": round(os.getloadavg()[0], 1),
+    }
+    figures = report.figures_of(conditions, costs.measure(spec) if asked.costs else {}) | run
+    report.write(figures, conditions, asked.into)
+    for name, target in report.FIGURES.items():
+        print(f"{name:26} {figures[name]!s:>10}  {target or ''}")
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(prog="python -m tests.eval", description=__doc__)
+    options.add_argument("--corpora", default=",".join(("prompts", *CORPORA)))
+    options.add_argument("--conditions", default=",".join(CONDITIONS), help="of the prompts")
+    options.add_argument("--half", choices=("reporting", "fitting", "both"), default="reporting")
+    options.add_argument("--model", help="its name in the group file, enabled or not; by default the first enabled one")
+    options.add_argument("--processes", type=int, default=PROCESSES)
+    options.add_argument("--no-costs", dest="costs", action="store_false", help="leave out CPU time and memory")
+    options.add_argument("--dump", type=Path, metavar="FILE", help="write every detection and miss as a line of JSON")
+    options.add_argument("--into", type=Path, default=Path("build"), metavar="FOLDER")
+    return options
+
+
+def spec_of(name: str | None, labels: tuple[str, ...]) -> ModelSpec:
+    found = [
+        spec
+        for spec in load_group(labels).models
+        if spec.task == "phrases" and (spec.name == name if name else spec.enabled)
+    ]
+    if not found:
+        raise SystemExit(f"no model for phrases in the group file that is {name or 'enabled'}")
+    return found[0]
+
+
+def chosen(names: list[str], conditions: list[str], half: str) -> list[tuple[str, list[Sample]]]:
+    """Return the samples to hear, corpus by corpus."""
+    found = [(f"prompts {name}", corpora.prompts(name)) for name in conditions if "prompts" in names]
+    found += [(name, CORPORA[name]()) for name in names if name != "prompts"]
+    return [(name, [sample for sample in samples if half in (sample.half, "both")]) for name, samples in found]
+
+
+if __name__ == "__main__":
+    main()
