@@ -20,9 +20,9 @@ check: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Measures the phrase model on the Asterisk prompts and fits its confidence: build/eval.json, build/eval.md.
+# Measures the phrase model on prompts, other voices, splices and what is no speech: build/eval.json, build/eval.md.
 eval: .venv/installed-dev
-	$(BIN)/python -m tests.eval.phrases
+	$(BIN)/python -m tests.eval $(EVAL)
 
 # Looks at everything in the lake at AUDIOPHILE_DATA: 0 all is well, 1 something is wrong, 2 it cannot be opened.
 verify: .venv/installed

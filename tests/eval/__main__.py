@@ -12,7 +12,6 @@ from tests.eval.hearing import PROCESSES, hear, say
 from tests.eval.metrics import NUMBERS
 from tests.eval.samples import Sample
 
-CONDITIONS = ("16k", "8k", "gsm", "noise20", "noise10", "noise0", "music10")
 CORPORA: dict[str, Callable[[], list[Sample]]] = {
     "voices": corpora.voices,
     "nonspeech": corpora.nonspeech,
@@ -24,6 +23,7 @@ SPLICED = (*PHRASES, *NUMBERS)  # single words are cut out of prompts, and those
 
 def main() -> None:
     asked = parser().parse_args()
+    corpora.require()
     load_before = os.getloadavg()
     spec = spec_of(asked.model, PHRASES)
     conditions = []
@@ -50,7 +50,7 @@ def main() -> None:
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="python -m tests.eval", description=__doc__)
     options.add_argument("--corpora", default=",".join(("prompts", *CORPORA)))
-    options.add_argument("--conditions", default=",".join(CONDITIONS), help="of the prompts")
+    options.add_argument("--conditions", default=",".join(corpora.CONDITIONS), help="of the prompts")
     options.add_argument("--half", choices=("reporting", "fitting", "both"), default="reporting")
     options.add_argument("--model", help="its name in the group file, enabled or not; by default the first enabled one")
     options.add_argument("--processes", type=int, default=PROCESSES)

@@ -53,7 +53,7 @@ def _trade_off(conditions: Sequence["Condition"]) -> Figure:
     axes.axvline(1.0, color="grey", linewidth=0.5)
     axes.set_xscale("symlog", linthresh=1.0)
     axes.set_yscale("symlog", linthresh=0.01)
-    axes.set(xlabel="false alarms per hour", ylabel="share of occurrences missed", ylim=(0, 1.05))
+    axes.set(xlabel="false alarms per hour", ylabel="share of occurrences missed", xlim=(0, None), ylim=(0, 1.05))
     axes.legend()
     return picture
 
