@@ -19,8 +19,10 @@ PROGRAMS: Final = ("espeak-ng", "ffmpeg", "flite")  # the packages have their na
 RECORDINGS: Final = {
     "asterisk-core-sounds-en-g722": asterisk.SOUNDS / "beep.g722",
     "asterisk-moh-opsound-wav": MUSIC / "reno_project-system.wav",
+    "btanks-data": GAMES / "btanks/data/tunes",
     "bucklespring-data": KEYBOARD,
     "chromium-bsu-data": GAMES / "chromium-bsu/wav",
+    "enigma-data": GAMES / "enigma/music",
     "extremetuxracer-data": GAMES / "etr/sounds",
     "frozen-bubble-data": GAMES / "frozen-bubble/snd",
     "gunroar-data": GAMES / "gunroar/sounds",

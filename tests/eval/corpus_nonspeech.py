@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
 from typing import Final
 
@@ -25,16 +25,15 @@ NOISE_S: Final = 120.0
 EFFECTS_S: Final = 150.0
 GAMES: Final = Path("/usr/share/games")
 KEYBOARD: Final = Path("/usr/share/buckle/wav")
-MUSIC_FILES: Final = (
-    *(MUSIC / f"macroform-{name}.wav" for name in ("cold_day", "robot_dity", "the_simplicity")),
-    MUSIC / "manolo_camp-morning_coffee.wav",
-    MUSIC / "reno_project-system.wav",
-    *(GAMES / f"frozen-bubble/snd/{name}.ogg" for name in ("frozen-mainzik-1p", "frozen-mainzik-2p", "introzik")),
-    *(GAMES / f"gunroar/sounds/musics/gr{number}.ogg" for number in range(4)),
-    *(GAMES / f"etr/music/{name}-ks.ogg" for name in ("calmrace", "spunkyrace", "raceintro", "lostrace")),
-    *(GAMES / f"etr/music/{name}-jt.ogg" for name in ("race1", "start1", "options1", "wonrace1")),
-    *(GAMES / f"etr/music/{name}.ogg" for name in ("credits1-cp", "freezingpoint")),
-)
+PIECES: Final = {
+    "hold": (MUSIC, "*.wav"),
+    "bubbles": (GAMES / "frozen-bubble/snd", "*zik*.ogg"),
+    "guns": (GAMES / "gunroar/sounds/musics", "*.ogg"),
+    "slides": (GAMES / "etr/music", "*.ogg"),
+    "marbles": (GAMES / "enigma/music", "*/*.ogg"),
+    "tanks": (GAMES / "btanks/data/tunes", "*.ogg"),
+    "ambient": (GAMES / "btanks/data/sounds/ambient", "*.ogg"),
+}
 # Of frozen-bubble's sounds those that nobody makes with a mouth.
 EFFECTS: Final = {
     "keyboard": (KEYBOARD, ("*.wav",)),
@@ -78,7 +77,7 @@ DTMF_COLUMNS: Final = (1209, 1336, 1477, 1633)
 
 
 def nonspeech() -> list[Sample]:
-    """Return two hours and more; about half of the music is a telephone's copy of the other half."""
+    """Return more than four hours; half of the music is a telephone's copy of the other half."""
     return [*_prompts(), *_music(), *_tones(), *_noises(), *_games()]
 
 
@@ -97,18 +96,18 @@ def _prompts() -> Iterator[Sample]:
 
 def _music() -> Iterator[Sample]:
     """Yield each piece as it is and as a telephone gives it, both in one half."""
-    for path in MUSIC_FILES:
-        about = soundfile.info(path)
-        count = int(np.ceil(about.duration / PART_S))
-        for part in range(count):
-            for condition in ("clean", "telephone"):
+    for game, (folder, pattern) in PIECES.items():
+        for path in sorted(folder.glob(pattern)):
+            about = soundfile.info(path)
+            count = int(np.ceil(about.duration / PART_S))
+            for part, condition in product(range(count), ("clean", "telephone")):
                 yield _sample(
-                    f"{path.stem}-{part}",
-                    "music",
+                    f"{game}-{path.stem}-{part}",
+                    "game" if game == "ambient" else "music",
                     f"{path} {about.frames} {count}",
                     partial(_piece, path, part, count, telephone=condition == "telephone"),
                     condition=condition,
-                    family=path.stem,
+                    family=f"{game}-{path.stem}",
                 )
 
 
