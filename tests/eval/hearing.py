@@ -1,6 +1,6 @@
 """Runs the product's own path over samples, on a pool of processes. It must not know what is right.
 
-Answers are kept under build/eval/heard, by the sample's bytes, the model's version and the product's code; CPU times
+Answers are kept under build/eval/heard, by the sample's bytes, the model's settings and the product's code; CPU times
 that come from there were measured by an earlier run, and are marked.
 """
 
@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
@@ -50,7 +50,7 @@ class Heard:
 def hear(samples: Sequence[Sample], spec: ModelSpec, processes: int = PROCESSES) -> list[Heard]:
     """Return what the model makes of each sample, in their order; CPU times are firm with one process only."""
     load_one(spec)  # an error of loading is told here, once
-    kept = KEPT / f"{spec.version}-{code_version()}"
+    kept = KEPT / key_of(spec)
     kept.mkdir(parents=True, exist_ok=True)
     heard: list[Heard] = []
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=warm_up, initargs=(spec,)) as pool:
@@ -118,19 +118,18 @@ _loaded: dict[str, Model] = {}
 
 def load_one(spec: ModelSpec) -> Model:
     """Return a model, loaded once a process."""
-    if spec.version not in _loaded:
-        _loaded[spec.version] = load_model(spec)
-    return _loaded[spec.version]
+    if repr(spec) not in _loaded:
+        _loaded[repr(spec)] = load_model(spec)
+    return _loaded[repr(spec)]
 
 
-@lru_cache(maxsize=1)
-def code_version() -> str:
-    """Return a hash over the code of features and models, which may change with no change of a model's version."""
-    digest = hashlib.sha256()
+def key_of(spec: ModelSpec) -> str:
+    """Return a hash over the settings and the code of features and models, which may change and the version stay."""
+    digest = hashlib.sha256(repr(spec).encode())
     for package in (features, models):
         for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
             digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    return digest.hexdigest()[:16]
 
 
 def say(text: str) -> None:
