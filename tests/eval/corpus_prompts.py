@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -68,7 +69,7 @@ def words_said() -> dict[str, tuple[Spoken, ...]]:
     if not path.is_file():
         found = {name: [asdict(word) for word in placed(*_read(name), text)] for name, text in texts.items()}
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".part")
+        unfinished = path.with_suffix(f".{os.getpid()}.part")
         unfinished.write_text(json.dumps(found))
         unfinished.replace(path)
     return {name: tuple(Spoken(**word) for word in words) for name, words in json.loads(path.read_text()).items()}

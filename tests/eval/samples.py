@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -75,10 +76,10 @@ def cached(
     key = hashlib.sha256(f"{name}\n{recipe}\n{subtype}".encode()).hexdigest()[:12]
     path = BUILD / folder / f"{name.replace('/', '_')}.{key}.wav"
     words = path.with_suffix(".json")
-    if not words.is_file():
+    if not (words.is_file() and path.is_file()):
         sound = make()
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".part")
+        unfinished = path.with_suffix(f".{os.getpid()}.part")
         soundfile.write(unfinished, sound.waveform, sound.sample_rate, subtype, format="WAV")
         unfinished.replace(path)
         unfinished.write_text(json.dumps([asdict(word) for word in sound.words]))
