@@ -104,14 +104,16 @@ def judge(
                     return True
         return False
 
-    right = [number for number in range(len(found)) if places(number, set())]
-    errors = _errors([found[number].start_s for number in right], [truths[truth] for truth in owners])
-    error_of = dict(zip(sorted(right, key=lambda number: found[number].start_s), errors, strict=True))
+    right = {number for number in range(len(found)) if places(number, set())}
+    timed = {detection: start_s for truth, detection in owners.items() if (start_s := truths[truth]) is not None}
+    # As words follow one another, so do detections: which of two near occurrences one took does not matter.
+    in_order = sorted(timed, key=lambda number: found[number].start_s)
+    error_of = {n: found[n].start_s - start_s for n, start_s in zip(in_order, sorted(timed.values()), strict=True)}
     return Judged(
         label,
         len(truths),
         tuple(
-            Found(d.start_s, d.end_s, d.confidence, number in error_of, error_of.get(number))
+            Found(d.start_s, d.end_s, d.confidence, number in right, error_of.get(number))
             for number, d in enumerate(found)
         ),
     )
@@ -215,14 +217,6 @@ def _near(start_s: float, truths: Sequence[float | None], tolerance_s: float) ->
     distances = {number: abs(start_s - truth) if truth is not None else 0.0 for number, truth in enumerate(truths)}
     # Times are kept to a thousandth of a second.
     return sorted((n for n, d in distances.items() if d <= tolerance_s + 1e-6), key=lambda n: distances[n])
-
-
-def _errors(starts_s: Sequence[float], truths: Sequence[float | None]) -> list[float | None]:
-    """Return the errors of starts in order of time, against the occurrences that they take, likewise in order."""
-    if any(truth is None for truth in truths):
-        return [None] * len(starts_s)
-    known = sorted(truth for truth in truths if truth is not None)
-    return [start - truth for start, truth in zip(sorted(starts_s), known, strict=True)]
 
 
 def _counted(spoken: int, shown: Sequence[Found]) -> Counts:
