@@ -105,10 +105,11 @@ def judge(
         return False
 
     right = {number for number in range(len(found)) if places(number, set())}
-    timed = {detection: start_s for truth, detection in owners.items() if (start_s := truths[truth]) is not None}
-    # As words follow one another, so do detections: which of two near occurrences one took does not matter.
-    in_order = sorted(timed, key=lambda number: found[number].start_s)
-    error_of = {n: found[n].start_s - start_s for n, start_s in zip(in_order, sorted(timed.values()), strict=True)}
+    # As words follow one another, so do detections: which of two near occurrences one took does not matter. But beside
+    # an occurrence of unknown time it would.
+    in_order = sorted(right if None not in truths else (), key=lambda number: found[number].start_s)
+    known = sorted(start_s for truth in owners if (start_s := truths[truth]) is not None)
+    error_of = {number: found[number].start_s - start_s for number, start_s in zip(in_order, known, strict=False)}
     return Judged(
         label,
         len(truths),
