@@ -23,7 +23,7 @@ from flows.maintain import ask_for_fold
 from flows.progress import Progress
 from flows.refresh import enabled_models, publish_refresh, record_group
 from flows.runs import commit_key, end_quietly, end_with_parent
-from flows.shards import Scored, Shard, cut, failed, jobs_of, score_shard
+from flows.shards import Scored, Shard, cut, failed, jobs_of, score_shard, with_texts
 from flows.workers import Outcome, Submit, run_shards
 from models.group import ModelSpec, load_group
 from storage.index import PLANNING_TABLES, Index
@@ -88,6 +88,9 @@ def make_plan(index: Index, now: datetime | None = None) -> Plan:
     rows = missing(index, enabled_models(index), now or datetime.now(UTC))
     jobs = jobs_of(rows)
     shards, suspects = cut(jobs)
+    if any(job.read_seqs for job in jobs):
+        texts = index.live_files("utterances")
+        shards, suspects = with_texts(shards, texts), with_texts(suspects, texts)
     return Plan(shards, suspects, frozenset(row.file_id for row in rows) - {job.file_id for job in jobs})
 
 

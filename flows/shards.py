@@ -12,6 +12,7 @@ from uuid import UUID
 from features.audio import distinct_channels
 from features.errors import FeatureError
 from features.utterances import UtteranceSettings, find_utterances
+from flows.texts import Texts
 from models.group import ModelSpec
 from models.protocol import Model
 from models.registry import load_model
@@ -38,6 +39,7 @@ class Job:
     sha256: str
     duration_s: float
     tries: Mapping[str, int]
+    read_seqs: frozenset[int] = frozenset()  # log entries with texts that one of the models has read in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Shard:
 
     number: int
     jobs: tuple[Job, ...]
+    texts: tuple[DataFile, ...] = ()  # utterances, among which are those of `read_seqs`
 
     @property
     def audio_s(self) -> float:
@@ -72,11 +75,20 @@ class Scored:
 
 def jobs_of(rows: Iterable[Missing]) -> list[Job]:
     """Return the work behind what is missing, in its order; answers that are kept somewhere are no work."""
-    found: dict[UUID, tuple[Missing, dict[str, int]]] = {}
+    found: dict[UUID, list[Missing]] = {}
     for row in rows:
         if row.kept_seq is None:
-            found.setdefault(row.file_id, (row, {}))[1][row.model] = row.tries
-    return [Job(file_id, row.sha256, row.duration_s, tries) for file_id, (row, tries) in found.items()]
+            found.setdefault(row.file_id, []).append(row)
+    return [
+        Job(
+            file_id,
+            owed[0].sha256,
+            owed[0].duration_s,
+            {row.model: row.tries for row in owed},
+            frozenset(row.read_seq for row in owed if row.read_seq is not None),
+        )
+        for file_id, owed in found.items()
+    ]
 
 
 def cut(jobs: Iterable[Job]) -> tuple[list[Shard], list[Shard]]:
@@ -100,6 +112,25 @@ def cut(jobs: Iterable[Job]) -> tuple[list[Shard], list[Shard]]:
     return numbered[: len(shards)], numbered[len(shards) :]
 
 
+def with_texts(shards: Iterable[Shard], files: Iterable[DataFile]) -> list[Shard]:
+    """Return the shards, each with those of `files` that may hold texts that its models have read before.
+
+    Args:
+        shards: Work.
+        files: All Parquet files of utterances that count.
+    """
+    every = list(files)
+    return [replace(shard, texts=tuple(file for file in every if _may_hold_texts(file, shard))) for shard in shards]
+
+
+def _may_hold_texts(file: DataFile, shard: Shard) -> bool:
+    return any(
+        file.min_file_id <= job.file_id <= file.max_file_id and (file.min_seq or 0) <= seq <= (file.max_seq or 0)
+        for job in shard.jobs
+        for seq in job.read_seqs
+    )
+
+
 def score_shard(shard: Shard, *, place: Place, specs: tuple[ModelSpec, ...], reference: UUID) -> Scored:
     """Score a shard and write what came out; publish nothing.
 
@@ -112,8 +143,9 @@ def score_shard(shard: Shard, *, place: Place, specs: tuple[ModelSpec, ...], ref
     lake = Lake.open(place)
     models = {spec.name: (spec, _loaded(spec)) for spec in specs}
     rows: dict[str, list[dict[str, Any]]] = {"coverage": [], "utterances": [], "predictions": []}
+    texts = Texts.of(lake, shard.texts, frozenset(job.file_id for job in shard.jobs))
     for job in shard.jobs:
-        _score_recording(job, lake, models, reference, rows)
+        _score_recording(job, lake, models, texts, reference, rows)
     tables = {name: table_from_rows(name, found) for name, found in rows.items()}
     return Scored(
         files=write_tables(lake.store, reference, uuid.uuid4(), tables, part=str(shard.number)),
@@ -154,13 +186,14 @@ def _score_recording(
     job: Job,
     lake: Lake,
     models: Mapping[str, tuple[ModelSpec, Model]],
+    texts: Texts,
     reference: UUID,
     rows: dict[str, list[dict[str, Any]]],
 ) -> None:
     try:
         with lake.media.on_disk(job.sha256) as path:
             for name in job.tries:
-                _score_with(*models[name], job, path, reference, rows)
+                _score_with(*models[name], job, path, texts, reference, rows)
     except MissingError as error:
         rows["coverage"] += [
             _coverage(job, name, models[name][0].version, reference, reason=str(error)) for name in job.tries
@@ -168,11 +201,17 @@ def _score_recording(
 
 
 def _score_with(
-    spec: ModelSpec, model: Model, job: Job, path: Path, reference: UUID, rows: dict[str, list[dict[str, Any]]]
+    spec: ModelSpec,
+    model: Model,
+    job: Job,
+    path: Path,
+    texts: Texts,
+    reference: UUID,
+    rows: dict[str, list[dict[str, Any]]],
 ) -> None:
     found: dict[str, list[dict[str, Any]]] = {"utterances": [], "predictions": []}
     try:
-        for part, row in _answers(job, path, spec, model):
+        for part, row in _answers(job, path, spec, model, texts):
             found[part].append(row)
     except FeatureError as error:
         reason = str(error)
@@ -188,10 +227,10 @@ def _score_with(
     rows["coverage"].append(_coverage(job, spec.name, spec.version, reference, reason=reason))
 
 
-def _answers(job: Job, path: Path, spec: ModelSpec, model: Model) -> Iterator[tuple[str, dict[str, Any]]]:
+def _answers(job: Job, path: Path, spec: ModelSpec, model: Model, texts: Texts) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the rows of one model for one recording, each with the name of its table."""
     for utterance in find_utterances(path, distinct_channels(path), UtteranceSettings(**spec.utterances)):
-        answer = model.predict(utterance.waveform)
+        answer = model.predict(utterance.waveform, texts.at(job.file_id, spec, utterance))
         place = {
             "file_id": job.file_id,
             "model": spec.name,
@@ -200,7 +239,7 @@ def _answers(job: Job, path: Path, spec: ModelSpec, model: Model) -> Iterator[tu
             "utterance": utterance.number,
         }
         times = {"start_s": utterance.start_s, "end_s": utterance.end_s}
-        yield "utterances", place | times | {"text": answer.text}
+        yield "utterances", place | times | {"text": answer.text, "model_version": spec.text_version}
         for detection in answer.detections:
             start_s = min(utterance.start_s + detection.start_s, utterance.end_s)
             end_s = min(utterance.start_s + detection.end_s, utterance.end_s)

@@ -28,8 +28,12 @@ class ModelSpec:
     source: str
     sha256: Mapping[str, str]  # of each file of weights
     settings: Mapping[str, Any]
+    search: Mapping[
+        str, Any
+    ]  # what it looks for in a text that it has read, and how: "phrases" and settings of its own
     utterances: Mapping[str, float]  # how the speech that it is given was cut
     version: str
+    text_version: str  # of the texts: that of the model before it looks for anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +79,24 @@ def _spec(entry: Mapping[str, Any], utterances: Mapping[str, float], phrases: tu
     for field, kind in _FIELDS.items():
         if not isinstance(entry.get(field), kind):
             raise GroupError(f"{path}: model {name}: `{field}` must be a {kind.__name__}, not {entry.get(field)!r}")
-    for field in ("settings", "sha256"):
+    for field in ("settings", "search", "sha256"):
         if not isinstance(entry.get(field, {}), dict):
             raise GroupError(f"{path}: model {name}: `{field}` must be a table, headed [model.{field}]")
-    settings = dict(entry.get("settings", {}))
-    for field, value in settings.items():
+    settings, search = dict(entry.get("settings", {})), dict(entry.get("search", {}))
+    for field, value in [*settings.items(), *search.items()]:
         if not isinstance(value, str | bool | int | float | list | dict):
             raise GroupError(f"{path}: model {name}: setting `{field}` must not be {value!r}: put it in quotes")
     if entry["task"] == "phrases":
-        settings["phrases"] = list(phrases)
+        search["phrases"] = list(phrases)
     sha256 = dict(entry.get("sha256", {}))
     return ModelSpec(
         **{field: entry[field] for field in _FIELDS},
         sha256=sha256,
         settings=settings,
+        search=search,
         utterances=utterances,
-        version=version_of(entry["family"], sha256, settings, utterances),
+        version=version_of(entry["family"], sha256, settings, utterances, search),
+        text_version=version_of(entry["family"], sha256, settings, utterances),
     )
 
 
@@ -107,13 +113,21 @@ def _utterances(raw: object, path: Path) -> Mapping[str, float]:
 
 
 def version_of(
-    family: str, sha256: Mapping[str, str], settings: Mapping[str, Any], utterances: Mapping[str, float]
+    family: str,
+    sha256: Mapping[str, str],
+    settings: Mapping[str, Any],
+    utterances: Mapping[str, float],
+    search: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return the version of a model: 12 hexadecimal digits of a hash over all that its output depends on."""
+    """Return the version of a model: 12 hexadecimal digits of a hash over all that its output depends on.
+
+    Without `search` it is the version of the texts that the model reads, which outlast a change of what is looked for.
+    """
     from models.registry import FAMILIES  # noqa: PLC0415  the registry needs ModelSpec
 
-    revision = FAMILIES[family].revision if family in FAMILIES else 0
-    parts = [family, revision, dict(sha256), _canonical(settings), _canonical(utterances)]
+    known = FAMILIES.get(family)
+    revision = 0 if known is None else known.revision if search is None else (known.revision, known.search_revision)
+    parts = [family, revision, dict(sha256), _canonical(settings), _canonical(utterances), _canonical(search or {})]
     content = json.dumps(parts, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 

@@ -6,6 +6,7 @@ an answer would depend on its neighbours.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -14,42 +15,43 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from models.alignment import align
+from models.confidence import Calibration
 from models.errors import ModelUnavailableError
 from models.group import ModelSpec
-from models.phrases import Word, find_phrase, words_of
+from models.phrases import words_of
 from models.protocol import Answer, Detection
+from models.spotting import Spot, Spotted, Spotter
+from models.tokens import END, START, Tokenizer
 
 SAMPLE_RATE: Final = 16_000  # Hz
-START_TOKEN: Final = 1
-END_TOKEN: Final = 2
-WORD_START: Final = "\N{LOWER ONE EIGHTH BLOCK}"
 QUIET: Final = 1e-4  # a peak below it is not scaled up: -80 dBFS
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What group.toml says; each changes the output."""
+    """What group.toml says of the text; each changes it."""
 
-    phrases: tuple[str, ...]
     peak: float
     silence_s: float
     tokens_per_s: float
-    confidence_slope: float
-    confidence_offset: float
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
-    """A text, and for each of its characters the token that it came from."""
+class Search:
+    """What group.toml says of phrases."""
 
-    text: str
-    token_of_character: tuple[int, ...]
-    probabilities: tuple[float, ...]  # of each token, along the greedy path
+    phrases: tuple[str, ...]
+    least_confidence: float  # what is less likely is no detection
+    calibration: Calibration
 
-    def probability_of(self, words: list[Word]) -> float:
-        """Return the decoder's own probability of some of the text's words, from 0 to 1; not calibrated."""
-        tokens = {self.token_of_character[at] for word in words for at in range(word.start, word.end)}
-        return math.prod(self.probabilities[token] for token in tokens)
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An utterance as the decoder attends to it."""
+
+    mask: NDArray[np.int64]  # shape (1, time)
+    hidden: NDArray[np.float32]  # shape (1, frame, channel)
 
 
 def load(spec: ModelSpec, folder: Path) -> "Moonshine":
@@ -59,8 +61,10 @@ def load(spec: ModelSpec, folder: Path) -> "Moonshine":
         ModelUnavailableError: A setting is missing or unknown, or onnxruntime refuses the weights.
     """
     try:
-        settings = Settings(**{**spec.settings, "phrases": tuple(spec.settings["phrases"])})
-        return Moonshine(spec, settings, folder)
+        calibration = Calibration(**{name: spec.search[name] for name in Calibration.__dataclass_fields__})
+        rest = {name: value for name, value in spec.search.items() if name not in Calibration.__dataclass_fields__}
+        search = Search(**{**rest, "phrases": tuple(rest["phrases"]), "calibration": calibration})
+        return Moonshine(spec, Settings(**spec.settings), search, folder)
     except (TypeError, KeyError) as error:
         raise ModelUnavailableError(f"{spec.name}: its settings in the group file are wrong: {error}") from error
     except Exception as error:
@@ -74,63 +78,101 @@ class Moonshine:
     sample_rate: int = SAMPLE_RATE
     wants: Literal["utterances"] = "utterances"
 
-    def __init__(self, spec: ModelSpec, settings: Settings, folder: Path) -> None:
+    def __init__(self, spec: ModelSpec, settings: Settings, search: Search, folder: Path) -> None:
         self.name, self.version = spec.name, spec.version
-        self._settings = settings
+        self._settings, self._search = settings, search
         self._encoder = _session(folder / "encoder_model.ort")
         self._decoder = _session(folder / "decoder_model_merged.ort")
-        self._tokens = read_tokens((folder / "tokenizer.bin").read_bytes())
+        self._tokenizer = Tokenizer((folder / "tokenizer.bin").read_bytes())
+        self._spotter = Spotter(search.phrases, self._tokenizer)
         inputs = {node.name: node.shape for node in self._decoder.get_inputs()}
-        self._past_shapes = {name: shape for name, shape in inputs.items() if name.startswith("past_key_values.")}
+        past_shapes = {name: shape for name, shape in inputs.items() if name.startswith("past_key_values.")}
+        self._no_past = {name: np.zeros((1, shape[1], 0, shape[3]), np.float32) for name, shape in past_shapes.items()}
         self._past_names = [node.name.replace("present", "past_key_values") for node in self._decoder.get_outputs()[1:]]
 
-    def predict(self, waveform: NDArray[np.float32]) -> Answer:
+    def predict(self, waveform: NDArray[np.float32], text: str | None = None) -> Answer:
         """Return the text of an utterance and the phrases in it; see `models.protocol.Model`."""
-        decoded = self.decode(waveform)
-        words = words_of(decoded.text)
-        duration_s = len(waveform) / SAMPLE_RATE
-        detections = []
-        for phrase in self._settings.phrases:
-            for first, last in find_phrase(phrase, words):
-                spoken = words[first:last]
-                start_s, end_s = _place(spoken, decoded.text, duration_s)
-                detections.append(Detection(phrase, start_s, end_s, self.calibrated(decoded.probability_of(spoken))))
-        return Answer(tuple(sorted(detections, key=lambda d: (d.start_s, d.label))), decoded.text)
+        encoded = self.encode(waveform)
+        text = self.read(encoded) if text is None else text
+        return Answer(self.search(waveform, encoded, text), text)
 
-    def decode(self, waveform: NDArray[np.float32]) -> Decoded:
-        """Return the greedy text of an utterance.
+    def encode(self, waveform: NDArray[np.float32]) -> Encoded:
+        """Return an utterance as the decoder attends to it.
 
         Args:
             waveform: Samples in [-1, 1] at SAMPLE_RATE. Shape (time,).
         """
         samples = self._prepared(waveform)
         mask = np.ones(samples.shape, np.int64)
-        hidden = self._encoder.run(None, {"input_values": samples, "attention_mask": mask})[0]
-        past = {name: np.zeros((1, shape[1], 0, shape[3]), np.float32) for name, shape in self._past_shapes.items()}
-        token, tokens, probabilities = START_TOKEN, [], []
-        for step in range(math.ceil(samples.shape[1] / SAMPLE_RATE * self._settings.tokens_per_s)):
-            outputs = self._decoder.run(
-                None,
-                {
-                    "encoder_attention_mask": mask,
-                    "encoder_hidden_states": hidden,
-                    "input_ids": np.array([[token]], np.int64),
-                    "use_cache_branch": np.array([step > 0]),
-                    **past,
-                },
-            )
-            logits = outputs[0][0, -1]
-            token = int(logits.argmax())
-            if token == END_TOKEN:
+        return Encoded(mask, self._encoder.run(None, {"input_values": samples, "attention_mask": mask})[0])
+
+    def read(self, encoded: Encoded) -> str:
+        """Return the greedy text of an utterance."""
+        past, token, tokens = self._no_past, START, []
+        for step in range(math.ceil(encoded.mask.shape[1] / SAMPLE_RATE * self._settings.tokens_per_s)):
+            logits, *present = self._decode(encoded, [token], past)
+            token = int(logits[0, -1].argmax())
+            if token == END:
                 break
             tokens.append(token)
-            probabilities.append(float(1 / np.exp(logits - logits[token]).sum()))
-            past |= {
+            past = past | {
                 name: value
-                for name, value in zip(self._past_names, outputs[1:], strict=True)
+                for name, value in zip(self._past_names, present, strict=True)
                 if step == 0 or ".decoder." in name  # the encoder's keys and values come once, with the first step
             }
-        return self._text(tokens, probabilities)
+        return self._tokenizer.decode(tokens).text
+
+    def search(self, waveform: NDArray[np.float32], encoded: Encoded, text: str) -> tuple[Detection, ...]:
+        """Return the phrases in an utterance, in order of time.
+
+        Args:
+            waveform: Samples in [-1, 1] at SAMPLE_RATE. Shape (time,).
+            encoded: The same.
+            text: What was read in it.
+        """
+        if not self._search.phrases:
+            return ()
+        spotted = self.spot(encoded, text)
+        likely = [
+            (spot, confidence)
+            for spot in spotted.spots
+            if (confidence := self._search.calibration.of(spot, spotted.quality)) >= self._search.least_confidence
+        ]
+        if not likely:
+            return ()
+        places = place([spot for spot, _ in likely], waveform, text)
+        detections = [
+            Detection(spot.phrase, start_s, end_s, confidence)
+            for (spot, confidence), (start_s, end_s) in zip(likely, places, strict=True)
+        ]
+        return tuple(sorted(detections, key=lambda found: (found.start_s, found.label)))
+
+    def spot(self, encoded: Encoded, text: str) -> Spotted:
+        """Return every phrase that may be in an utterance, with the decoder's own probabilities."""
+        return self._spotter.spot(text, lambda tokens: self._log_probabilities(encoded, tokens))
+
+    def _log_probabilities(self, encoded: Encoded, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Return the log-probability of every token behind each beginning of `tokens`, in one call."""
+        logits: NDArray[np.float32] = self._decode(encoded, [START, *tokens], self._no_past)[0][0]
+        logits -= logits.max(axis=1, keepdims=True)
+        logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        return logits
+
+    def _decode(
+        self, encoded: Encoded, tokens: Sequence[int], past: dict[str, NDArray[np.float32]]
+    ) -> list[NDArray[np.float32]]:
+        """Return the logits behind each token, and what to give as the past of the next one."""
+        outputs: list[NDArray[np.float32]] = self._decoder.run(
+            None,
+            {
+                "encoder_attention_mask": encoded.mask,
+                "encoder_hidden_states": encoded.hidden,
+                "input_ids": np.array([tokens], np.int64),
+                "use_cache_branch": np.array([past is not self._no_past]),
+                **past,
+            },
+        )
+        return outputs
 
     def _prepared(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         peak = float(np.abs(waveform).max(initial=0))
@@ -139,40 +181,24 @@ class Moonshine:
         prepared: NDArray[np.float32] = np.concatenate([silence, scaled, silence])[None].astype(np.float32, copy=False)
         return prepared
 
-    def _text(self, tokens: list[int], probabilities: list[float]) -> Decoded:
-        content = b""
-        owners: list[int] = []  # token of each byte
-        for position, token in enumerate(tokens):
-            content += self._tokens[token]
-            owners += [position] * len(self._tokens[token])
-        text, owner_of_character, byte = "", [], 0
-        for character in content.decode("utf-8", errors="replace"):
-            text += " " if character == WORD_START else character
-            owner_of_character.append(owners[min(byte, len(owners) - 1)])
-            byte += len(character.encode()) if character != "\N{REPLACEMENT CHARACTER}" else 1
-        stripped = text.lstrip()
-        return Decoded(stripped, tuple(owner_of_character[len(text) - len(stripped) :]), tuple(probabilities))
 
-    def calibrated(self, probability: float) -> float:
-        """Return how often a phrase that the decoder gave `probability` is right (Platt 1999)."""
-        bounded = min(max(probability, 1e-6), 1 - 1e-6)
-        score = self._settings.confidence_slope * math.log(bounded / (1 - bounded)) + self._settings.confidence_offset
-        return round(1 / (1 + math.exp(-score)), 4)
+def place(spots: Sequence[Spot], waveform: NDArray[np.float32], text: str) -> list[tuple[float, float]]:
+    """Return when phrases are said, as (start, end) in seconds from the start of the utterance.
 
-
-def read_tokens(content: bytes) -> list[bytes]:
-    """Return the tokens of a tokenizer.bin: each is one byte, its length, and its bytes."""
-    tokens, at = [], 0
-    while at < len(content):
-        end = at + 1 + content[at]
-        tokens.append(content[at + 1 : end])
-        at = end
-    return tokens
-
-
-def _place(words: list[Word], text: str, duration_s: float) -> tuple[float, float]:
-    """Return when `words` are spoken, in seconds, as if every character took the same time."""
-    return words[0].start / len(text) * duration_s, words[-1].end / len(text) * duration_s
+    Args:
+        spots: Phrases at words of `text`.
+        waveform: The utterance, samples in [-1, 1] at SAMPLE_RATE. Shape (time,).
+        text: What was read in it.
+    """
+    duration_s, words = len(waveform) / SAMPLE_RATE, words_of(text)
+    times = align(waveform, [word.text for word in words])
+    if times is None:  # as if every character took the same time
+        times = [(word.start / len(text) * duration_s, word.end / len(text) * duration_s) for word in words]
+    behind = times[-1][1] if times else 0.0
+    return [
+        (times[spot.first_word][0], times[spot.first_word + spot.words - 1][1]) if spot.words else (behind, duration_s)
+        for spot in spots
+    ]
 
 
 def _session(path: Path) -> Any:

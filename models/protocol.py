@@ -34,9 +34,11 @@ class Model(Protocol):
     sample_rate: int  # Hz
     wants: Literal["utterances"]
 
-    def predict(self, waveform: NDArray[np.float32]) -> Answer:
+    def predict(self, waveform: NDArray[np.float32], text: str | None = None) -> Answer:
         """Answer for one utterance.
 
         Args:
             waveform: Samples in [-1, 1] at `sample_rate`. Shape (time,).
+            text: What a model of the same weights and settings has read in it before, where that is known: it is not
+                read again, and the answer is the same.
         """

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Where a family's loader is, and a number to raise when its code changes its output."""
+    """Where a family's loader is, and numbers to raise when its code changes its output."""
 
     loader: str  # "module:function", imported when a model is loaded
     revision: int
     files: tuple[str, ...]  # what it loads: the group file must name the sha256 of each
+    search_revision: int = 0  # of how phrases are found in what it reads, if the text itself stays the same
 
 
 FAMILIES: Final = {

@@ -14,10 +14,11 @@ WITH wanted AS (SELECT unnest(?) AS model, unnest(?) AS model_version),
 newest AS (SELECT c.* FROM coverage c JOIN latest USING (file_id, seq)),
 kept AS (SELECT file_id, model, model_version, max(seq) AS seq FROM answers WHERE state <> 'failed' GROUP BY ALL)
 SELECT f.file_id, f.sha256, f.duration_s, f.ingested_at, w.model, w.model_version,
-       coalesce(a.tries, 0) AS tries, k.seq AS kept_seq
+       coalesce(a.tries, 0) AS tries, k.seq AS kept_seq, r.seq AS read_seq
 FROM files f CROSS JOIN wanted w
 LEFT JOIN newest a USING (file_id, model, model_version)
 LEFT JOIN kept k USING (file_id, model, model_version)
+LEFT JOIN (FROM newest WHERE state <> 'failed') r USING (file_id, model)
 WHERE f.status = 'accepted'
   AND (a.state IS NULL OR (a.state = 'failed' AND a.tries < ? AND a.next_try_at <= ?))
 ORDER BY f.ingested_at DESC, f.file_id, w.model
@@ -28,7 +29,8 @@ ORDER BY f.ingested_at DESC, f.file_id, w.model
 class Missing:
     """A model's answer that a recording's latest reference lacks.
 
-    `kept_seq` names the newest log entry that holds the answer all the same: it is carried, not computed.
+    `kept_seq` names the newest log entry that holds the answer all the same: it is carried, not computed. `read_seq`
+    names the one with the model's answer of any version, whose texts may still be good.
     """
 
     file_id: UUID
@@ -39,6 +41,7 @@ class Missing:
     model_version: str
     tries: int  # that failed so far
     kept_seq: int | None
+    read_seq: int | None
 
 
 def missing(index: Index, enabled: list[tuple[str, str]], now: datetime) -> list[Missing]:

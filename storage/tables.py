@@ -54,7 +54,8 @@ UTTERANCES: Final = pa.schema(
         ("text", pa.string()),
     ]
 )
-"""What a model was given, and the text that it read in it."""
+"""What a model was given, and the text that it read in it. Their model_version is that of the text alone: it stays when
+only what is looked for in texts changes, phrases for example, and then the text is used again."""
 
 COVERAGE: Final = pa.schema(
     [

@@ -80,7 +80,7 @@ def group(versions: dict[str, str], disabled: frozenset[str] = frozenset()) -> G
     """Return a model group: version by name."""
     return Group(
         tuple(
-            ModelSpec(name, "none", "phrases", name not in disabled, "none", {}, {}, {}, version)
+            ModelSpec(name, "none", "phrases", name not in disabled, "none", {}, {}, {}, {}, version, version)
             for name, version in versions.items()
         ),
         {},

@@ -64,7 +64,7 @@ class World:
     def specs(self) -> Group:
         return Group(
             tuple(
-                ModelSpec(name, "fake", "phrases", enabled, "package:none", {}, {}, {}, version)
+                ModelSpec(name, "fake", "phrases", enabled, "package:none", {}, {}, {}, {}, version, version)
                 for name, (version, enabled) in self.group.items()
             ),
             {},

@@ -20,7 +20,7 @@ Draft = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
 FIELDS = ("name", "family", "task", "enabled", "source")
-TABLES = ("utterances", "sha256", "settings")
+TABLES = ("utterances", "sha256", "settings", "search")
 
 numbers = st.floats(allow_nan=False, allow_infinity=False).map(lambda number: number + 0.0)  # -0.0 == 0.0
 names = st.text(min_size=1, max_size=8)
@@ -94,7 +94,17 @@ def test_phrases_do_not_touch_models_of_another_task(draft: Draft, write: Write)
     draft["model"][0]["task"] = "labels"
     path = write(draft)
     assert only(path, ("yes",)) == only(path, ("no",))
-    assert "phrases" not in only(path).settings
+    assert "phrases" not in only(path).search
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_only_what_is_looked_for_leaves_the_version_of_the_texts(draft: Draft, write: Write, table: str) -> None:
+    before = only(write(draft), ("yes",))
+    assert only(write(draft), ("yes", "no")).text_version == before.text_version != before.version
+    table_of(draft, table).popitem()
+    after = only(write(draft), ("yes",))
+    assert after.version != before.version
+    assert (after.text_version == before.text_version) == (table == "search")
 
 
 def test_the_family_changes_the_version(draft: Draft, write: Write) -> None:
@@ -137,7 +147,7 @@ def test_a_whole_number_is_the_same_setting_with_and_without_a_point(draft: Draf
     assert len(versions) == 1
 
 
-@given(one=st.tuples(names, tables, tables, tables), other=st.tuples(names, tables, tables, tables))
+@given(one=st.tuples(names, tables, tables, tables, tables), other=st.tuples(names, tables, tables, tables, tables))
 def test_two_versions_are_equal_just_when_all_that_they_hash_is(one: Any, other: Any) -> None:
     assert (version_of(*one) == version_of(*other)) == (one == other)
 
@@ -194,7 +204,7 @@ def test_models_that_are_not_a_list_of_tables_are_refused(tmp_path: Path, conten
     assert "model" in refusal(tmp_path / "group.toml").removeprefix(str(tmp_path))
 
 
-@pytest.mark.parametrize("table", ["settings", "sha256"])
+@pytest.mark.parametrize("table", ["settings", "search", "sha256"])
 @pytest.mark.parametrize("value", [3, "94e9"])
 def test_settings_and_digests_that_are_not_tables_are_refused_by_model_and_field(
     draft: Draft, write: Write, table: str, value: object

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.group import ModelSpec
-from models.moonshine import SAMPLE_RATE, Moonshine, read_tokens
-from models.phrases import words_of
+from models.moonshine import SAMPLE_RATE, Moonshine
 from models.protocol import Answer, Detection
 from models.registry import load_model
+from models.tokens import Tokenizer
+from tests.models.conftest import PROMPTS, heard
 
 Waveform = NDArray[np.float32]
 
@@ -47,7 +46,9 @@ def labels(detections: tuple[Detection, ...]) -> list[str]:
 
 
 def with_settings(spec: ModelSpec, **settings: float) -> Moonshine:
-    model = load_model(replace(spec, settings=dict(spec.settings) | settings))
+    text = {name: value for name, value in settings.items() if name in spec.settings}
+    search = {name: value for name, value in settings.items() if name not in spec.settings}
+    model = load_model(replace(spec, settings=dict(spec.settings) | text, search=dict(spec.search) | search))
     assert isinstance(model, Moonshine)
     return model
 
@@ -104,11 +105,44 @@ def test_an_answer_does_not_depend_on_what_was_asked_before(
 
 
 def test_the_decoders_probabilities_are_bit_identical_in_any_order(
-    moonshine: Moonshine, prompts: dict[str, Waveform]
+    moonshine: Moonshine, prompts: dict[str, Waveform], answers: list[Answer]
 ) -> None:
-    alone = {name: moonshine.decode(waveform) for name, waveform in prompts.items()}
-    mixed = {name: moonshine.decode(prompts[name]) for name in sorted(prompts, key=lambda name: name[::-1])}
+    texts = dict(zip(prompts, [answer.text or "" for answer in answers], strict=False))
+    alone = {name: moonshine.spot(moonshine.encode(waveform), texts[name]) for name, waveform in prompts.items()}
+    mixed = {
+        name: moonshine.spot(moonshine.encode(prompts[name]), texts[name])
+        for name in sorted(prompts, key=lambda name: name[::-1])
+    }
     assert alone == mixed
+    assert any(found.spots for found in alone.values())
+
+
+def test_a_text_that_was_read_before_is_not_read_again_and_gives_the_same_answer(
+    spec: ModelSpec, all_utterances: list[Waveform], answers: list[Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = load_model(spec)
+    monkeypatch.setattr(Moonshine, "read", lambda *_: pytest.fail("it was read again"))
+    for waveform, answer in zip(all_utterances, answers, strict=True):
+        assert fresh.predict(waveform, answer.text) == answer
+
+
+def test_a_phrase_that_was_written_as_another_word_is_found_beside_the_text(spec: ModelSpec) -> None:
+    (waveform,) = heard(PROMPTS / "vm-then-pound.wav")  # then press pound
+    model = load_model(replace(spec, search=dict(spec.search) | {"phrases": ["press", "call"]}))
+    answer = model.predict(waveform)
+    assert answer.text == "Then pressed pound."
+    assert labels(answer.detections) == ["press"]
+
+
+def test_a_detection_less_likely_than_the_least_confidence_is_none(
+    spec: ModelSpec, prompts: dict[str, Waveform]
+) -> None:
+    waveform = prompts["agent-pass"]
+    found = with_settings(spec, least_confidence=0.0).predict(waveform).detections
+    least = sorted(each.confidence for each in found)[len(found) // 2]
+    kept = with_settings(spec, least_confidence=least).predict(waveform).detections
+    assert kept == tuple(each for each in found if each.confidence >= least)
+    assert 0 < len(kept) < len(found)
 
 
 def test_a_quiet_copy_of_an_utterance_says_the_same(
@@ -134,51 +168,9 @@ def test_an_utterance_without_speech_gets_an_answer_too(moonshine: Moonshine, sa
     assert answer.detections == ()
 
 
-def test_a_text_never_has_more_tokens_than_its_length_allows(spec: ModelSpec, two_cities: list[Waveform]) -> None:
-    decoded = with_settings(spec, tokens_per_s=1, silence_s=0).decode(two_cities[0])
-    assert len(decoded.probabilities) == math.ceil(len(two_cities[0]) / SAMPLE_RATE)
-
-
-def test_every_character_of_a_text_comes_from_a_token_in_order(
-    moonshine: Moonshine, two_cities: list[Waveform], prompts: dict[str, Waveform]
+def test_a_text_never_has_more_tokens_than_its_length_allows(
+    spec: ModelSpec, two_cities: list[Waveform], weights: Path
 ) -> None:
-    for waveform in [two_cities[0], *prompts.values()]:
-        decoded = moonshine.decode(waveform)
-        owners = decoded.token_of_character
-        assert len(owners) == len(decoded.text)
-        assert list(owners) == sorted(owners)
-        assert all(0 <= owner < len(decoded.probabilities) for owner in owners)
-        assert all(0 < probability <= 1 for probability in decoded.probabilities)
-        assert words_of(decoded.text)
-
-
-@given(one=st.floats(0, 1), other=st.floats(0, 1))
-def test_a_higher_probability_never_gives_a_lower_confidence(moonshine: Moonshine, one: float, other: float) -> None:
-    low, high = sorted((one, other))
-    assert 0 <= moonshine.calibrated(low) <= moonshine.calibrated(high) <= 1
-
-
-def test_calibration_by_slope_1_and_offset_0_changes_nothing(spec: ModelSpec) -> None:
-    model = with_settings(spec, confidence_slope=1.0, confidence_offset=0.0)
-    for probability in (0, 0.01, 0.3, 0.5, 0.9, 1):
-        assert model.calibrated(probability) == pytest.approx(probability, abs=1e-4)
-
-
-def test_a_higher_offset_gives_a_higher_confidence_and_a_smaller_slope_one_nearer_to_the_middle(
-    spec: ModelSpec,
-) -> None:
-    assert with_settings(spec, confidence_slope=1.0, confidence_offset=1.0).calibrated(0.5) > 0.7
-    assert 0.5 < with_settings(spec, confidence_slope=0.5, confidence_offset=0.0).calibrated(0.9) < 0.8
-
-
-@given(st.lists(st.binary(max_size=255)))
-def test_tokens_read_back_as_they_were_written(tokens: list[bytes]) -> None:
-    assert read_tokens(b"".join(bytes([len(token)]) + token for token in tokens)) == tokens
-
-
-def test_the_real_tokens_are_all_there(weights: Path) -> None:
-    content = (weights / "tokenizer.bin").read_bytes()
-    tokens = read_tokens(content)
-    assert tokens[:3] == [b"<unk>", b"<s>", b"</s>"]
-    assert len(tokens) == 32_768
-    assert b"".join(bytes([len(token)]) + token for token in tokens) == content
+    text = with_settings(spec, tokens_per_s=1, silence_s=0).predict(two_cities[0]).text
+    tokens = Tokenizer((weights / "tokenizer.bin").read_bytes()).encode(text or "")
+    assert len(tokens) == math.ceil(len(two_cities[0]) / SAMPLE_RATE)

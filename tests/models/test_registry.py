@@ -121,14 +121,21 @@ def test_an_unknown_family_is_refused_with_those_that_are_known(spec: ModelSpec)
     assert all(family in reason for family in FAMILIES)
 
 
-def test_an_unknown_setting_is_refused_by_its_name(spec: ModelSpec) -> None:
-    assert "'temperature'" in refusal(replace(spec, settings=dict(spec.settings) | {"temperature": 0.7}))
+@pytest.mark.parametrize("table", ["settings", "search"])
+def test_an_unknown_setting_is_refused_by_its_name(spec: ModelSpec, table: str) -> None:
+    assert "'temperature'" in refusal(replace(spec, **{table: dict(getattr(spec, table)) | {"temperature": 0.7}}))
 
 
-@pytest.mark.parametrize("name", ["peak", "silence_s", "tokens_per_s", "confidence_slope", "confidence_offset"])
-def test_a_missing_setting_is_refused_by_its_name(spec: ModelSpec, name: str) -> None:
-    settings = {other: value for other, value in spec.settings.items() if other != name}
-    assert f"'{name}'" in refusal(replace(spec, settings=settings))
+SETTINGS = ["peak", "silence_s", "tokens_per_s"]
+SEARCH = ["phrases", "least_confidence", "offset", "log_odds", "heard", "quality"]
+
+
+@pytest.mark.parametrize(
+    ("table", "name"), [("settings", name) for name in SETTINGS] + [("search", name) for name in SEARCH]
+)
+def test_a_missing_setting_is_refused_by_its_name(spec: ModelSpec, table: str, name: str) -> None:
+    rest = {other: value for other, value in getattr(spec, table).items() if other != name}
+    assert f"'{name}'" in refusal(replace(spec, **{table: rest}))
 
 
 def test_settings_that_change_the_output_reach_the_model(spec: ModelSpec) -> None:

@@ -1,0 +1,105 @@
+"""Adding a phrase reads no recording again: the texts that references hold are used, and the answers are the same."""
+
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.infer import make_plan
+from flows.ingest import ingest
+from flows.refresh import publish_refresh, record_group
+from flows.shards import score_shard
+from models.group import Group, load_group
+from models.moonshine import Moonshine
+from storage.index import Index
+from storage.lake import Lake
+from storage.recordings import predictions, utterances
+from storage.rewrite import compact
+from tests.flows.test_infer import prompts as prompts  # noqa: PLC0414  a fixture
+
+
+@pytest.fixture
+def ingested(prefect_url: str, lake: Lake, prompts: list[str]) -> Lake:
+    ingest()
+    return lake
+
+
+def refresh(lake: Lake, index: Index, group: Group) -> int:
+    """Score what is missing in this process; return how many shards had texts to use."""
+    record_group(lake, index, group, uuid.uuid4())
+    plan, reference = make_plan(index), uuid.uuid4()
+    scored = [score_shard(shard, place=lake.place, specs=group.enabled, reference=reference) for shard in plan.shards]
+    publish_refresh(lake, index, reference=reference, scored=scored, carried=plan.carried, started_at=datetime.now(UTC))
+    return sum(bool(shard.texts) for shard in plan.shards)
+
+
+def shown(index: Index) -> tuple[Any, Any]:
+    return predictions(index), utterances(index)
+
+
+def must_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Moonshine, "read", lambda *_: pytest.fail("it was read again"))
+
+
+def test_another_phrase_reads_nothing_again_and_says_what_a_fresh_start_says(
+    ingested: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ingested.index() as index:
+        assert refresh(ingested, index, load_group(("goodbye", "press"))) == 0
+        at_once = shown(index)
+        refresh(ingested, index, load_group(("messages",)))
+        with monkeypatch.context() as patched:
+            must_not_read(patched)
+            assert refresh(ingested, index, load_group(("goodbye", "press", "two"))) == 1
+        labels = {row.label for row in shown(index)[0]}
+        assert {"goodbye", "press"} <= labels
+        without = [row for row in shown(index)[0] if row.label != "two"]
+        assert [(row.label, row.start_s, row.confidence) for row in without] == [
+            (row.label, row.start_s, row.confidence) for row in at_once[0]
+        ]
+        assert shown(index)[1] == at_once[1], "the same texts, of the same version"
+
+
+def test_texts_are_found_in_files_that_were_rewritten(ingested: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.rewrite.MIN_SMALL_FILES", 2)
+    with ingested.index() as index:
+        for phrases in (("goodbye",), ("press",), ("two",)):
+            refresh(ingested, index, load_group(phrases))
+        while compact(ingested, index, uuid.uuid4()) is not None and len(index.live_files("utterances")) > 1:
+            pass
+        assert len(index.live_files("utterances")) == 1
+        must_not_read(monkeypatch)
+        assert refresh(ingested, index, load_group(("goodbye", "two"))) == 1
+
+
+def test_a_text_whose_file_is_gone_is_read_again(ingested: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ingested.index() as index:
+        group = load_group(("goodbye",))
+        refresh(ingested, index, group)
+        before = shown(index)[1]
+        other = load_group(("goodbye", "press"))
+        record_group(ingested, index, other, uuid.uuid4())
+        (shard,) = make_plan(index).shards
+        assert shard.texts
+        for file in shard.texts:
+            Path(ingested.store.local_path(file.path)).unlink()
+        scored = score_shard(shard, place=ingested.place, specs=other.enabled, reference=uuid.uuid4())
+        assert (scored.failures, scored.utterances) == (0, len(before))
+
+
+def test_another_cut_of_the_speech_reads_everything_again(
+    ingested: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from models.group import GROUP_FILE
+
+    changed = tmp_path / "group.toml"
+    changed.write_text(GROUP_FILE.read_text().replace("pad_s = 0.2", "pad_s = 0.1"))
+    with ingested.index() as index:
+        refresh(ingested, index, load_group(("goodbye",)))
+        read = Moonshine.read
+        times: list[int] = []
+        monkeypatch.setattr(Moonshine, "read", lambda self, encoded: times.append(1) or read(self, encoded))
+        refresh(ingested, index, load_group(("goodbye",), changed))
+        assert len(times) == len(utterances(index)) > 0
