@@ -30,7 +30,8 @@ FAMILIES: Final = {
         "models.moonshine:load",
         revision=1,
         files=("encoder_model.ort", "decoder_model_merged.ort", "tokenizer.bin"),
-    )
+    ),
+    "whisper": Family("models.whisper:load", revision=1, files=("model.bin", "config.json", "tokenizer.json")),
 }
 
 
@@ -62,7 +63,9 @@ def verified_folder(spec: "ModelSpec") -> Path:
     for name, expected in spec.sha256.items():
         path = folder / name
         if not path.is_file():
-            raise ModelUnavailableError(f"{spec.name}: {path} is not there: install the package that `source` names")
+            raise ModelUnavailableError(
+                f"{spec.name}: {path} is not there: install the package, or fill the folder, of `source`"
+            )
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != expected:
@@ -74,8 +77,12 @@ def verified_folder(spec: "ModelSpec") -> Path:
 
 def _folder(spec: "ModelSpec") -> Path:
     scheme, _, rest = spec.source.partition(":")
+    if scheme == "folder" and Path(rest).is_absolute():
+        return Path(rest)
     if scheme != "package":
-        raise ModelUnavailableError(f"{spec.name}: source {spec.source!r} must start with `package:`")
+        raise ModelUnavailableError(
+            f"{spec.name}: source {spec.source!r} must start with `package:`, or with `folder:` and an absolute path"
+        )
     package, _, inside = rest.partition("/")
     # Finds a package without running it; a dotted name would run the one above.
     found = importlib.util.find_spec(package) if package.isidentifier() else None

@@ -3,11 +3,12 @@
 import argparse
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from models.group import ModelSpec, load_group
 from tests import asterisk
-from tests.eval import corpora, costs, report
+from tests.eval import corpora, costs, report, whisper_weights
 from tests.eval.hearing import PROCESSES, hear, say
 from tests.eval.metrics import NUMBERS
 from tests.eval.samples import Sample
@@ -68,6 +69,8 @@ def spec_of(name: str | None, labels: tuple[str, ...]) -> ModelSpec:
     ]
     if not found:
         raise SystemExit(f"no model for phrases in the group file that is {name or 'enabled'}")
+    if found[0].family == "whisper":  # an installation has its weights where it likes
+        return replace(found[0], source=f"folder:{whisper_weights.folder()}")
     return found[0]
 
 

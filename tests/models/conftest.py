@@ -45,8 +45,8 @@ def group() -> Mapping[str, Any]:
 
 @pytest.fixture
 def draft(group: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of it that a test may change."""
-    return copy.deepcopy(dict(group))
+    """A copy of it, with its first model alone, that a test may change."""
+    return copy.deepcopy({**group, "model": group["model"][:1]})
 
 
 def as_toml(value: Any) -> str:

@@ -108,16 +108,32 @@ def test_a_module_without_a_folder_is_no_package(spec: ModelSpec) -> None:
     assert "'json.decoder' is not installed" in refusal(replace(spec, source="package:json.decoder/assets"))
 
 
-@pytest.mark.parametrize("source", ["", "moonshine_voice/assets/tiny-en", "https://example.com/weights", "/weights"])
+@pytest.mark.parametrize(
+    "source",
+    ["", "moonshine_voice/assets/tiny-en", "https://example.com/weights", "/weights", "folder:", "folder:weights"],
+)
 def test_a_source_of_another_kind_is_refused_by_its_value(spec: ModelSpec, source: str) -> None:
     reason = refusal(replace(spec, source=source))
     assert repr(source) in reason
     assert "`package:`" in reason
+    assert "`folder:`" in reason
+
+
+def test_weights_may_be_in_any_folder_and_are_checked_there_too(spec: ModelSpec, weights: Path, tmp_path: Path) -> None:
+    placed = replace(spec, source=f"folder:{tmp_path}")
+    reason = refusal(placed)
+    assert f"{tmp_path / FILES[0]} is not there" in reason
+    assert "fill the folder" in reason
+    for name in FILES:
+        (tmp_path / name).write_bytes((weights / name).read_bytes())
+    assert verified_folder(placed) == tmp_path
+    (tmp_path / FILES[-1]).write_bytes(b"something else")
+    assert "sha256" in refusal(placed)
 
 
 def test_an_unknown_family_is_refused_with_those_that_are_known(spec: ModelSpec) -> None:
-    reason = refusal(replace(spec, family="whisper"))
-    assert "'whisper'" in reason
+    reason = refusal(replace(spec, family="parakeet"))
+    assert "'parakeet'" in reason
     assert all(family in reason for family in FAMILIES)
 
 
