@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from features.levels import level_range_db
 from models.alignment import align
 from models.confidence import Calibration
 from models.errors import ModelUnavailableError
@@ -132,12 +133,9 @@ class Moonshine:
         """
         if not self._search.phrases:
             return ()
-        spotted = self.spot(encoded, text)
-        likely = [
-            (spot, confidence)
-            for spot in spotted.spots
-            if (confidence := self._search.calibration.of(spot, spotted.quality)) >= self._search.least_confidence
-        ]
+        spotted, range_db = self.spot(encoded, text), level_range_db(waveform, SAMPLE_RATE)
+        rated = [(spot, self._search.calibration.of(spot, spotted.quality, range_db)) for spot in spotted.spots]
+        likely = [(spot, confidence) for spot, confidence in rated if confidence >= self._search.least_confidence]
         if not likely:
             return ()
         places = place([spot for spot, _ in likely], waveform, text)

@@ -1,12 +1,12 @@
 """Fits the phrase model's confidence on the fitting halves: `python -m tests.eval.fitting` prints group.toml's lines.
 
-Every kind of sample counts alike, however many there are of it: prompts of each condition, voices, and no speech.
+Every kind of sample counts alike, however many there are of it: prompts of each condition, and voices. Recordings
+without speech have no part: hardly any phrase is thought possible there.
 """
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import partial
 from itertools import chain
 from math import exp
@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from models.confidence import Calibration, logit
+from features.levels import level_range_db
+from models.confidence import MAX_RANGE_DB, Calibration, logit
 from models.group import ModelSpec
 from models.moonshine import Moonshine, place
 from models.protocol import Detection
@@ -36,28 +37,31 @@ class Spotted:
 
     kind: str
     log_odds: float
-    heard: bool
     quality: float
+    range_db: float
+    heard: bool
     right: bool
 
     @property
-    def features(self) -> tuple[float, float, float]:
-        return self.log_odds, float(self.heard), self.quality
+    def features(self) -> tuple[float, ...]:
+        """What Calibration weighs, in the order of its fields."""
+        range_db = min(self.range_db, MAX_RANGE_DB)
+        return self.log_odds, self.quality, range_db, float(self.heard), range_db * self.heard
 
 
 def spotted(sample: Sample, spec: ModelSpec) -> list[Spotted]:
     """Return every phrase that the model thinks possible in a sample."""
     model = load_one(spec)
     assert isinstance(model, Moonshine)
-    features: list[tuple[float, bool, float]] = []
+    features: list[tuple[float, float, float, bool]] = []
     detections: list[Detection] = []
     for utterance in cut(sample.path, spec):
         encoded = model.encode(utterance.waveform)
         text = model.read(encoded)
-        found = model.spot(encoded, text)
+        found, range_db = model.spot(encoded, text), level_range_db(utterance.waveform, model.sample_rate)
         for spot, (start_s, end_s) in zip(found.spots, place(found.spots, utterance.waveform, text), strict=True):
             probability = exp(spot.log_probability) - 1e-9 * len(features)  # no two are the same
-            features.append((logit(exp(spot.log_probability)), spot.heard, found.quality))
+            features.append((logit(exp(spot.log_probability)), found.quality, range_db, spot.heard))
             detections.append(
                 Detection(spot.phrase, utterance.start_s + start_s, utterance.start_s + end_s, probability)
             )
@@ -80,14 +84,13 @@ def fit(found: Sequence[Spotted]) -> Calibration:
     fitted = LogisticRegression(C=1e6, max_iter=1000).fit(
         [each.features for each in found], [each.right for each in found], sample_weight=weights
     )
-    log_odds, heard, quality = (round(float(weight), 3) for weight in fitted.coef_[0])
-    return Calibration(round(float(fitted.intercept_[0]), 3), log_odds, heard, quality)
+    return Calibration(*(round(float(weight), 3) for weight in (fitted.intercept_[0], *fitted.coef_[0])))
 
 
 def confidences(calibration: Calibration, found: Sequence[Spotted]) -> NDArray[np.float64]:
     """Return the confidence of each."""
-    weights = (calibration.log_odds, calibration.heard, calibration.quality)
-    scores = calibration.offset + np.array([each.features for each in found]) @ weights
+    offset, *weights = astuple(calibration)
+    scores = offset + np.array([each.features for each in found]) @ weights
     return 1 / (1 + np.exp(-scores))
 
 
@@ -104,7 +107,7 @@ def main() -> None:
     from tests.eval.__main__ import spec_of
 
     spec = spec_of(None, PHRASES)
-    every = [*chain.from_iterable(map(corpora.prompts, corpora.CONDITIONS)), *corpora.voices(), *corpora.nonspeech()]
+    every = [*chain.from_iterable(map(corpora.prompts, corpora.CONDITIONS)), *corpora.voices()]
     samples = [sample for sample in every if sample.half == "fitting"]
     found: list[Spotted] = []
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
@@ -119,8 +122,8 @@ def main() -> None:
             f"{kind}: {len(of_kind)} spots, {sum(each.right for each in of_kind)} right,"
             f" ECE {error(calibration, of_kind):.3f}"
         )
-    for name in ("offset", "log_odds", "heard", "quality"):
-        print(f"{name} = {json.dumps(getattr(calibration, name))}")
+    for name, value in asdict(calibration).items():
+        print(f"{name} = {value}")
 
 
 if __name__ == "__main__":

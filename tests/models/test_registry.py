@@ -143,7 +143,7 @@ def test_an_unknown_setting_is_refused_by_its_name(spec: ModelSpec, table: str) 
 
 
 SETTINGS = ["peak", "silence_s", "tokens_per_s"]
-SEARCH = ["phrases", "least_confidence", "offset", "log_odds", "heard", "quality"]
+SEARCH = ["phrases", "least_confidence", "offset", "quality", "heard_level_range"]
 
 
 @pytest.mark.parametrize(
