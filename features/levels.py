@@ -10,7 +10,7 @@ FLOOR_DB: Final = -90.0
 
 
 def frame_levels_dbfs(waveform: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
-    """Return the RMS level of each whole frame of FRAME_S, in dBFS, never below FLOOR_DB; a full-scale sine reads -3.01.
+    """Return the RMS level of each whole frame of FRAME_S, in dBFS, never below FLOOR_DB; a full sine reads -3.01.
 
     Args:
         waveform: Samples in [-1, 1]. Shape (time,).

@@ -13,8 +13,8 @@ MAX_RANGE_DB: Final = 25.0  # beyond it there is hardly any noise
 class Calibration:
     """Logistic calibration (Platt 1999), fitted by `make eval` on recordings that its figures are not taken from.
 
-    A phrase that the text has is more often right than one beside it of the same probability, the more so the less noise
-    there is: in noise the decoder writes fluently what nobody said.
+    A phrase that the text has is more often right than one beside it of the same probability, the more so the less
+    noise there is: in noise the decoder writes fluently what nobody said.
     """
 
     offset: float
