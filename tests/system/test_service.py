@@ -22,7 +22,7 @@ def service(tmp_path_factory: pytest.TempPathFactory):
     """One service for all tests of this file: the prompts lie in the watched folder before it starts."""
     folder = tmp_path_factory.mktemp("service")
     asterisk.require()
-    shutil.copytree(asterisk.SOUNDS, folder / "data" / "incoming")
+    shutil.copytree(asterisk.SOUNDS, folder / "data" / "incoming", ignore=_other_than_wav)
     with running(folder, PHRASES=",".join(asterisk.PHRASES), REFRESH_BUDGET_S="60", API_HOST="127.0.0.1") as service:
         yield service
 
@@ -121,6 +121,11 @@ def test_an_upload_is_predicted_without_any_other_action(service: Service, predi
     with recording.open("rb") as again:
         answer = service.api.post("/api/files/upload", files={"file": ("../my recording.wav", again)})
     assert (answer.status_code, answer.json()["id"]) == (200, body["id"])
+
+
+def _other_than_wav(folder: str, names: list[str]) -> list[str]:
+    """Name what other packages have put beside the prompts: `make eval` needs one of them."""
+    return [name for name in names if Path(folder, name).is_file() and not name.endswith(".wav")]
 
 
 def _with_reference(service: Service, file_id: str) -> dict | None:
