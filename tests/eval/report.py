@@ -11,8 +11,6 @@ from tests.eval import metrics, plots
 from tests.eval.hearing import Heard
 from tests.eval.metrics import Judged
 
-THRESHOLD: Final = 0.4
-"""What counts as found: of calibrated confidences, F1 is highest at half of itself (Lipton 2014, arXiv:1402.1892)."""
 SPEECH: Final = ("prompts", "voices")  # what is calibrated on
 LEAST_CONFIDENCE: Final = 0.1  # below it calibration concerns nobody
 PAIRED_S: Final = 2.0  # so far off a start is still an error of time, and not another word
@@ -130,11 +128,11 @@ def figures_of(conditions: Sequence[Condition], costs: Row) -> Row:
 def condition_row(condition: Condition) -> Row:
     judged = condition.all_judged
     detections = [found for each in judged for found in each.found]
-    by_sample, by_occurrence = metrics.count_samples(judged, THRESHOLD), metrics.count(judged, THRESHOLD)
+    by_sample, by_occurrence = metrics.count_samples(judged, metrics.FOUND), metrics.count(judged, metrics.FOUND)
     at_090 = metrics.count(judged, 0.9)
     right = sum(found.right for found in detections)
     bins = metrics.reliability(detections, LEAST_CONFIDENCE)
-    errors_ms = [abs(error) * 1000 for error in metrics.start_errors_s(condition.timed, THRESHOLD)]
+    errors_ms = [abs(error) * 1000 for error in metrics.start_errors_s(condition.timed, metrics.FOUND)]
     best = metrics.best_threshold(judged, metrics.count_samples)
     points = metrics.trade_off(judged, condition.audio_s)
     row = {
@@ -179,7 +177,7 @@ def nonspeech_figures(conditions: Sequence[Condition]) -> Row:
         for condition in silent
         for heard, judged in zip(condition.heard, condition.judged, strict=True)
         for each in judged
-        for found in each.shown(THRESHOLD)
+        for found in each.shown(metrics.FOUND)
     ]
     texts = [text for condition in silent for heard in condition.heard for text in heard.texts if text.strip()]
     return {
@@ -203,7 +201,10 @@ def part_rows(
             for each in judged:
                 parts.setdefault(part_of(heard, each), []).append(each)
         for name, members in sorted(parts.items()):
-            by_sample, by_occurrence = metrics.count_samples(members, THRESHOLD), metrics.count(members, THRESHOLD)
+            by_sample, by_occurrence = (
+                metrics.count_samples(members, metrics.FOUND),
+                metrics.count(members, metrics.FOUND),
+            )
             row = {
                 "condition": condition.name,
                 "part": name,
@@ -223,7 +224,7 @@ def write(figures: Row, conditions: Sequence[Condition], folder: Path) -> None:
     """Write eval.json, eval.md and the plots beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "eval.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    pictures = plots.draw(conditions, figures, folder, THRESHOLD)
+    pictures = plots.draw(conditions, figures, folder, metrics.FOUND)
     against = [{"figure": name, "target": FIGURES[name] or "", "measured": figures[name]} for name in FIGURES]
     rows = figures["conditions"]
     others = [
@@ -233,7 +234,7 @@ def write(figures: Row, conditions: Sequence[Condition], folder: Path) -> None:
     ]
     parts = [
         "# Phrases: what is found, how sure, when, and at what cost\n",
-        EXPLAINED.format(threshold=THRESHOLD),
+        EXPLAINED.format(threshold=metrics.FOUND),
         table(against),
         table(others),
         "## Conditions\n",
