@@ -12,6 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.numbers import SMALL, cardinal
+
 SAMPLE_RATE: Final = 16_000  # Hz
 FRAME_S: Final = 0.01
 # A frame's window lasts 25.6 ms from the frame's start, and what it holds is felt at its middle: without this, starts
@@ -26,12 +28,6 @@ ANY_BEAM: Final = 0.0  # no path is given up
 SILENCE_PROBABILITY: Final = 0.5  # a pause may stand between any two words
 UNSAYABLE: Final = "[SPEECH]"  # the acoustic model's word for speech that is no word
 
-_SMALL: Final = (
-    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
-    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
-)
-_TENS: Final = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_GROUPS: Final = ((10**9, "billion"), (10**6, "million"), (10**3, "thousand"), (10**2, "hundred"))
 _ORDINAL: Final = re.compile(r"(?<=[0-9])(st|nd|rd|th)$")
 _RUN: Final = re.compile(r"[0-9]+|[a-z][a-z']*")
 
@@ -153,31 +149,21 @@ def _awkwardness(pieces: tuple[str, ...]) -> tuple[int, int, int]:
 
 def _numbers(digits: str) -> list[tuple[str, ...]]:
     """Return the ways to say a number: 1905 is one nine oh five, nineteen oh five, and so on."""
-    singly = tuple(_SMALL[int(digit)] for digit in digits)
-    ways = {singly, tuple("oh" if digit == "0" else _SMALL[int(digit)] for digit in digits)}
+    singly = tuple(SMALL[int(digit)] for digit in digits)
+    ways = {singly, tuple("oh" if digit == "0" else SMALL[int(digit)] for digit in digits)}
     if len(digits) <= 12 and digits[0] != "0":
-        ways.add(_cardinal(int(digits)))
+        ways.add(cardinal(int(digits)))
     if len(digits) in (3, 4) and digits[0] != "0":
         head, tail = int(digits[:-2]), digits[-2:]
         if tail == "00":
-            ways.add((*_cardinal(head), "hundred"))
+            ways.add((*cardinal(head), "hundred"))
         elif tail[0] == "0":
-            ways.add((*_cardinal(head), "oh", _SMALL[int(tail)]))
+            ways.add((*cardinal(head), "oh", SMALL[int(tail)]))
         else:
-            ways.add((*_cardinal(head), *_cardinal(int(tail))))
+            ways.add((*cardinal(head), *cardinal(int(tail))))
     if len(digits) == 3:  # what follows the comma of 1,500
-        ways.add(("thousand", *(_cardinal(int(digits)) if int(digits) else ())))
+        ways.add(("thousand", *(cardinal(int(digits)) if int(digits) else ())))
     return sorted(ways)
-
-
-def _cardinal(number: int) -> tuple[str, ...]:
-    for size, name in _GROUPS:
-        if number >= size:
-            rest = _cardinal(number % size) if number % size else ()
-            return (*_cardinal(number // size), name, *rest)
-    if number < 20:
-        return (_SMALL[number],)
-    return (_TENS[number // 10 - 2], *((_SMALL[number % 10],) if number % 10 else ()))
 
 
 @lru_cache(maxsize=2)

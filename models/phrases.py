@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from models.numbers import SMALL, cardinal
+
 _LETTERS: Final = r"(?:[^\W_][\u0300-\u036f]*)+"  # with combining accents, if they are written apart
-NUMBERS: Final = (
-    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
-    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
-)
-TENS: Final = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 MAX_DIGITS: Final = 6  # longer numbers are said digit by digit
 MAX_READINGS: Final = 64  # of one phrase
 
@@ -64,7 +61,7 @@ def spellings(phrase: str) -> list[str]:
     """Return how a recogniser may write a phrase: in the midst of a sentence or at its start, numbers either way."""
     words = [word.text for word in words_of(phrase)]
     written = {" ".join(words), phrase.strip()} | {" ".join(reading) for reading in _spoken(words)}
-    written |= {" ".join(str(NUMBERS.index(word)) if word in NUMBERS else word for word in words)}
+    written |= {" ".join(str(SMALL.index(word)) if word in SMALL else word for word in words)}
     return sorted(spelling for plain in written for spelling in {plain, plain[:1].upper() + plain[1:]} if spelling)
 
 
@@ -72,19 +69,9 @@ def readings(word: str) -> list[tuple[str, ...]]:
     """Return how a word is said: a number as such, and digit by digit; any other word as it is."""
     if not (word.isascii() and word.isdecimal()):
         return [(word,)]
-    digits = tuple(NUMBERS[int(digit)] for digit in word)
+    digits = tuple(SMALL[int(digit)] for digit in word)
     whole = cardinal(int(word)) if len(word) <= MAX_DIGITS and (word[0] != "0" or word == "0") else digits
     return [whole, digits] if whole != digits else [digits]
-
-
-def cardinal(number: int) -> tuple[str, ...]:
-    """Return the words of a whole number below a million, without "and"."""
-    if number < len(NUMBERS):
-        return (NUMBERS[number],)
-    if number < 100:
-        return (TENS[number // 10 - 2], *(cardinal(number % 10) if number % 10 else ()))
-    unit, name = (100, "hundred") if number < 1000 else (1000, "thousand")
-    return (*cardinal(number // unit), name, *(cardinal(number % unit) if number % unit else ()))
 
 
 def _spoken(words: list[str]) -> Iterator[tuple[str, ...]]:

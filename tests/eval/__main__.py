@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.group import ModelSpec, load_group
+from models.numbers import DIGITS
 from tests import asterisk
 from tests.eval import corpora, costs, report, whisper_weights
 from tests.eval.hearing import PROCESSES, hear, say
-from tests.eval.metrics import NUMBERS
 from tests.eval.samples import Sample
 
 CORPORA: dict[str, Callable[[], list[Sample]]] = {
@@ -19,7 +19,7 @@ CORPORA: dict[str, Callable[[], list[Sample]]] = {
     "splices": corpora.splices,
 }
 PHRASES = tuple(asterisk.PHRASES)
-SPLICED = (*PHRASES, *NUMBERS)  # single words are cut out of prompts, and those are mostly digits
+SPLICED = (*PHRASES, *DIGITS)  # single words are cut out of prompts, and those are mostly digits
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 import soundfile
 
+from models.numbers import DIGITS
 from models.phrases import words_of
 from tests import asterisk
 from tests.eval.corpus_sound import Waveform, active_level_dbfs, mixed, noise_of, resampled
@@ -27,7 +28,6 @@ SNR_DB: Final = {"noise20": 20.0, "noise10": 10.0, "noise0": 0.0, "music10": 10.
 CONDITIONS: Final = ("16k", "8k", "gsm", *SNR_DB)
 NOMINAL_DBFS: Final = -26.0  # of speech on a line (ITU-T P.800): what noise is added to where nobody speaks
 NOTES: Final = re.compile(r"\(.*?\)|<.*?>")  # what the texts say of the sound
-NUMBERS: Final = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SAID: Final = {
     "*": " star ",
     "#": " pound ",
@@ -80,7 +80,7 @@ def spelled(text: str) -> str:
     text = NOTES.sub("", text)
     for written, said in SAID.items():
         text = text.replace(written, said)
-    return re.sub(r"\d", lambda digit: NUMBERS[int(digit[0])], text)
+    return re.sub(r"\d", lambda digit: DIGITS[int(digit[0])], text)
 
 
 def speechless() -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
+from models.numbers import DIGITS
 from models.phrases import Word, find_phrase, words_of
 from models.protocol import Detection
 from tests.eval.samples import Spoken
@@ -18,8 +19,7 @@ TOLERANCE_S: Final = 0.5
 FOUND: Final = 0.4
 """The confidence that counts as found: F1 is highest at half of itself, of calibrated ones (arXiv:1402.1892)."""
 BINS: Final = 10
-NUMBERS: Final = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-DIGITS: Final = {str(number): word for number, word in enumerate(NUMBERS)}
+_WORD_OF_DIGIT: Final = {str(digit): word for digit, word in enumerate(DIGITS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def occurrences(words: Sequence[Spoken], label: str) -> list[float | None]:
 
 def canonical(word: str) -> str:
     """Return the one way in which a word is counted: "5" is "five"."""
-    return DIGITS.get(word, word)
+    return _WORD_OF_DIGIT.get(word, word)
 
 
 def count(judged: Iterable[Judged], threshold: float) -> Counts:

@@ -125,10 +125,22 @@ def figures_of(conditions: Sequence[Condition], costs: Row) -> Row:
     )
 
 
+def scores(judged: Sequence[Judged]) -> Row:
+    """Return precision, recall and F1 of what is found, by sample and by occurrence."""
+    by_sample, by_occurrence = metrics.count_samples(judged, metrics.FOUND), metrics.count(judged, metrics.FOUND)
+    return {
+        "precision": by_sample.precision,
+        "recall": by_sample.recall,
+        "f1": by_sample.f1,
+        "precision_occurrences": by_occurrence.precision,
+        "recall_occurrences": by_occurrence.recall,
+        "f1_occurrences": by_occurrence.f1,
+    }
+
+
 def condition_row(condition: Condition) -> Row:
     judged = condition.all_judged
     detections = [found for each in judged for found in each.found]
-    by_sample, by_occurrence = metrics.count_samples(judged, metrics.FOUND), metrics.count(judged, metrics.FOUND)
     at_090 = metrics.count(judged, 0.9)
     right = sum(found.right for found in detections)
     bins = metrics.reliability(detections, LEAST_CONFIDENCE)
@@ -141,12 +153,7 @@ def condition_row(condition: Condition) -> Row:
         "samples": len(condition.heard),
         "audio_s": condition.audio_s,
         "occurrences": sum(each.spoken for each in judged),
-        "precision": by_sample.precision,
-        "recall": by_sample.recall,
-        "f1": by_sample.f1,
-        "precision_occurrences": by_occurrence.precision,
-        "recall_occurrences": by_occurrence.recall,
-        "f1_occurrences": by_occurrence.f1,
+        **scores(judged),
         "best_threshold": best,
         "f1_at_best_threshold": metrics.count_samples(judged, best).f1,
         "missed_at_1_false_per_hour": metrics.miss_rate_at(points, 1.0),
@@ -201,20 +208,11 @@ def part_rows(
             for each in judged:
                 parts.setdefault(part_of(heard, each), []).append(each)
         for name, members in sorted(parts.items()):
-            by_sample, by_occurrence = (
-                metrics.count_samples(members, metrics.FOUND),
-                metrics.count(members, metrics.FOUND),
-            )
             row = {
                 "condition": condition.name,
                 "part": name,
                 "occurrences": sum(each.spoken for each in members),
-                "precision": by_sample.precision,
-                "recall": by_sample.recall,
-                "f1": by_sample.f1,
-                "precision_occurrences": by_occurrence.precision,
-                "recall_occurrences": by_occurrence.recall,
-                "f1_occurrences": by_occurrence.f1,
+                **scores(members),
             }
             rows.append({key: rounded(value) for key, value in row.items()})
     return rows
