@@ -132,6 +132,20 @@ def _finite(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0)
 
 
+def resampled(waveform: NDArray[np.float32], source_rate: int, target_rate: int) -> NDArray[np.float32]:
+    """Return a waveform at another rate.
+
+    Args:
+        waveform: Shape (time,).
+        source_rate: In Hz.
+        target_rate: In Hz.
+    """
+    resampler = _Resampler(source_rate, target_rate)
+    blocks = [*resampler.push(waveform[None]), *resampler.finish()]
+    joined: NDArray[np.float32] = np.concatenate(blocks, axis=1)[0]
+    return joined
+
+
 class _Resampler:
     """torchaudio's windowed-sinc resampling over a stream, equal to that of the whole.
 

@@ -6,16 +6,12 @@ Source: Silero VAD 6.2 (https://github.com/snakers4/silero-vad), the sequence mo
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.audio import rate_of_blocks, read_blocks
-
-SAMPLE_RATE: Final = 16_000  # Hz
-SECTION_S: Final = 120.0  # speech is looked for in sections of about this length, to bound memory
+from features.pieces import SAMPLE_RATE, Piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,50 +25,20 @@ class UtteranceSettings:
     max_s: float = 30.0  # longer speech is cut at its longest pause
 
 
-@dataclass(frozen=True, slots=True)
-class Utterance:
-    """A stretch of speech. `waveform`: samples at SAMPLE_RATE, shape (time,)."""
-
-    channel: int
-    number: int  # from 0, in its channel
-    start_s: float
-    end_s: float
-    waveform: NDArray[np.float32]
-
-
-def find_utterances(path: Path, channels: tuple[int, ...], settings: UtteranceSettings) -> Iterator[Utterance]:
-    """Yield the utterances of `channels`, each channel's in order of time.
-
-    Args:
-        path: A recording.
-        channels: Which channels to look in, from 0.
-        settings: How speech is cut.
-
-    Raises:
-        AudioError: The recording cannot be decoded.
-    """
-    rate = rate_of_blocks(path, SAMPLE_RATE)
-    searches = [_Search(channel, settings, rate) for channel in channels]
-    for block in read_blocks(path, sample_rate=SAMPLE_RATE, block_s=SECTION_S, channels=channels):
-        for search, section in zip(searches, block, strict=True):
-            yield from search.push(section)
-    for search in searches:
-        yield from search.finish()
-
-
-class _Search:
-    """Finds the utterances of one channel, section by section.
+class Utterances:
+    """Finds the utterances of one channel, section by section: a `features.pieces.Cutter`.
 
     Speech that reaches the end of a section waits for the next one, so that no utterance is cut by a section's end.
     """
 
-    def __init__(self, channel: int, settings: UtteranceSettings, rate: float) -> None:
+    def __init__(self, channel: int, rate: float, settings: UtteranceSettings) -> None:
         self._channel, self._settings, self._rate = channel, settings, rate
         self._waiting = np.zeros(0, np.float32)
         self._start = 0  # of what waits, in samples from the start of the recording
         self._found = 0
 
-    def push(self, section: NDArray[np.float32]) -> Iterator[Utterance]:
+    def push(self, section: NDArray[np.float32]) -> Iterator[Piece]:
+        """See `Cutter`."""
         self._waiting = np.concatenate([self._waiting, section])
         spans = speech_spans(self._waiting, self._settings)
         # A pause must be seen to be long enough, and the pad behind it to be free.
@@ -87,13 +53,14 @@ class _Search:
         self._waiting = self._waiting[keep_from:]
         self._start += keep_from
 
-    def finish(self) -> Iterator[Utterance]:
+    def finish(self) -> Iterator[Piece]:
+        """See `Cutter`."""
         for start, end in speech_spans(self._waiting, self._settings):
             yield self._utterance(start, end)
 
-    def _utterance(self, start: int, end: int) -> Utterance:
+    def _utterance(self, start: int, end: int) -> Piece:
         number, self._found = self._found, self._found + 1
-        return Utterance(
+        return Piece(
             self._channel,
             number,
             (self._start + start) / self._rate,

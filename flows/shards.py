@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from features.audio import distinct_channels
+import numpy as np
+
+from features.audio import distinct_channels, resampled
+from features.cutting import cut_recording
 from features.errors import FeatureError
-from features.utterances import UtteranceSettings, find_utterances
+from features.pieces import SAMPLE_RATE, Piece
+from features.utterances import UtteranceSettings
 from flows.texts import Texts
 from models.group import ModelSpec
 from models.protocol import Model
@@ -28,6 +32,7 @@ log = logging.getLogger(__name__)
 
 SHARD_AUDIO_S: Final = 120.0  # a few seconds of work: what a kill repeats at most
 SHARD_FILES: Final = 64
+TOUCHING_S: Final = 0.002  # times are kept to a thousandth
 RETRY_PAUSES: Final = (timedelta(minutes=2), timedelta(minutes=15))
 
 
@@ -190,61 +195,91 @@ def _score_recording(
     reference: UUID,
     rows: dict[str, list[dict[str, Any]]],
 ) -> None:
+    scores = [_Score(job.file_id, *models[name], texts) for name in job.tries]
     try:
         with lake.media.on_disk(job.sha256) as path:
-            for name in job.tries:
-                _score_with(*models[name], job, path, texts, reference, rows)
-    except MissingError as error:
-        rows["coverage"] += [
-            _coverage(job, name, models[name][0].version, reference, reason=str(error)) for name in job.tries
-        ]
+            _score_pieces(path, scores)
+    except (FeatureError, MissingError) as error:
+        for score in scores:
+            score.reason = str(error)
+    for score in scores:
+        found = [] if score.reason else score.predictions()
+        rows["coverage"].append(
+            _coverage(job, score.spec.name, score.spec.version, reference, predictions=len(found), reason=score.reason)
+        )
+        if not score.reason:
+            rows["utterances"] += score.utterances
+            rows["predictions"] += found
 
 
-def _score_with(
-    spec: ModelSpec,
-    model: Model,
-    job: Job,
-    path: Path,
-    texts: Texts,
-    reference: UUID,
-    rows: dict[str, list[dict[str, Any]]],
-) -> None:
-    found: dict[str, list[dict[str, Any]]] = {"utterances": [], "predictions": []}
-    try:
-        for part, row in _answers(job, path, spec, model, texts):
-            found[part].append(row)
-    except FeatureError as error:
-        reason = str(error)
-    except Exception as error:
-        log.exception("%s failed on %s", spec.name, job.file_id)
-        reason = f"{type(error).__name__}: {error}"
-    else:
-        count = len(found["predictions"])
-        rows["coverage"].append(_coverage(job, spec.name, spec.version, reference, predictions=count))
-        rows["utterances"] += found["utterances"]
-        rows["predictions"] += found["predictions"]
-        return
-    rows["coverage"].append(_coverage(job, spec.name, spec.version, reference, reason=reason))
+def _score_pieces(path: Path, scores: list["_Score"]) -> None:
+    """Give each model the pieces of a recording that it wants."""
+    wants = sorted({score.model.wants for score in scores})
+    settings = UtteranceSettings(**scores[0].spec.utterances)  # the group's
+    for want, piece in cut_recording(path, distinct_channels(path), wants, settings):
+        for score in scores:
+            if score.model.wants == want and not score.reason:
+                score.give(piece)
 
 
-def _answers(job: Job, path: Path, spec: ModelSpec, model: Model, texts: Texts) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the rows of one model for one recording, each with the name of its table."""
-    for utterance in find_utterances(path, distinct_channels(path), UtteranceSettings(**spec.utterances)):
-        answer = model.predict(utterance.waveform, texts.at(job.file_id, spec, utterance))
+class _Score:
+    """What one model says of one recording. Where it fails, the others go on."""
+
+    def __init__(self, file_id: UUID, spec: ModelSpec, model: Model, texts: Texts) -> None:
+        self.spec, self.model = spec, model
+        self._file_id, self._texts = file_id, texts
+        self.utterances: list[dict[str, Any]] = []
+        self._predictions: list[dict[str, Any]] = []
+        self.reason: str | None = None  # why it failed
+
+    def give(self, piece: Piece) -> None:
+        """Ask the model."""
+        try:
+            waveform = resampled(piece.waveform, SAMPLE_RATE, self.model.sample_rate)
+            answer = self.model.predict(waveform, self._texts.at(self._file_id, self.spec, piece))
+        except Exception as error:
+            log.exception("%s failed on %s", self.spec.name, self._file_id)
+            self.reason = f"{type(error).__name__}: {error}"
+            return
         place = {
-            "file_id": job.file_id,
-            "model": spec.name,
-            "model_version": spec.version,
-            "channel": utterance.channel,
-            "utterance": utterance.number,
+            "file_id": self._file_id,
+            "model": self.spec.name,
+            "model_version": self.spec.version,
+            "channel": piece.channel,
+            "utterance": piece.number,
         }
-        times = {"start_s": utterance.start_s, "end_s": utterance.end_s}
-        yield "utterances", place | times | {"text": answer.text, "model_version": spec.text_version}
+        if answer.text is not None:
+            times = {"start_s": piece.start_s, "end_s": piece.end_s}
+            self.utterances.append(place | times | {"text": answer.text, "model_version": self.spec.text_version})
         for detection in answer.detections:
-            start_s = min(utterance.start_s + detection.start_s, utterance.end_s)
-            end_s = min(utterance.start_s + detection.end_s, utterance.end_s)
+            start_s = min(piece.start_s + detection.start_s, piece.end_s)
+            end_s = min(piece.start_s + detection.end_s, piece.end_s)
             times = {"start_s": round(start_s, 3), "end_s": round(end_s, 3)}
-            yield "predictions", place | times | {"label": detection.label, "confidence": detection.confidence}
+            self._predictions.append(place | times | {"label": detection.label, "confidence": detection.confidence})
+
+    def predictions(self) -> list[dict[str, Any]]:
+        """Return what was found; what a window's end has cut in two is one again."""
+        return joined(self._predictions) if self.model.wants == "windows" else self._predictions
+
+
+def joined(predictions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return predictions with those of one channel and label made one where they touch; confidence is the mean of time.
+
+    Args:
+        predictions: Of one model and recording, those of each channel and label in order of time.
+    """
+    last: dict[tuple[int, str], dict[str, Any]] = {}
+    found: list[dict[str, Any]] = []
+    for row in predictions:
+        before = last.get((row["channel"], row["label"]))
+        if before is None or row["start_s"] - before["end_s"] > TOUCHING_S:
+            last[row["channel"], row["label"]] = row
+            found.append(row)
+            continue
+        lengths = before["end_s"] - before["start_s"], row["end_s"] - row["start_s"]
+        mean = np.average((before["confidence"], row["confidence"]), weights=lengths if sum(lengths) else None)
+        before |= {"end_s": max(before["end_s"], row["end_s"]), "confidence": round(float(mean), 4)}
+    return found
 
 
 def _coverage(

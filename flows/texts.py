@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from features.utterances import Utterance
+from features.pieces import Piece
 from models.group import ModelSpec
 from storage.errors import MissingError
 from storage.lake import Lake
@@ -40,7 +40,7 @@ class Texts:
             }
         )
 
-    def at(self, file_id: UUID, spec: ModelSpec, utterance: Utterance) -> str | None:
+    def at(self, file_id: UUID, spec: ModelSpec, utterance: Piece) -> str | None:
         """Return what this model would read in an utterance, if it has read it before."""
         place = (file_id, spec.name, spec.text_version, utterance.channel, utterance.number)
         start_s, end_s, text = self.by_place.get(place, (None, None, None))

@@ -9,13 +9,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from features.levels import level_range_db
+from features.pieces import Wants
 from models.alignment import align
 from models.confidence import Calibration
 from models.errors import ModelUnavailableError
@@ -77,7 +78,7 @@ class Moonshine:
 
     task: str = "phrases"
     sample_rate: int = SAMPLE_RATE
-    wants: Literal["utterances"] = "utterances"
+    wants: Wants = "utterances"
 
     def __init__(self, spec: ModelSpec, settings: Settings, search: Search, folder: Path) -> None:
         self.name, self.version = spec.name, spec.version

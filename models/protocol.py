@@ -1,10 +1,12 @@
 """What a model is to the rest of Audiophile."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from features.pieces import Wants
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,7 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model says of one utterance. No detections is an answer too."""
+    """What a model says of one piece of a recording. No detections is an answer too."""
 
     detections: tuple[Detection, ...] = ()
     text: str | None = None
@@ -32,10 +34,10 @@ class Model(Protocol):
     version: str
     task: str
     sample_rate: int  # Hz
-    wants: Literal["utterances"]
+    wants: Wants
 
     def predict(self, waveform: NDArray[np.float32], text: str | None = None) -> Answer:
-        """Answer for one utterance.
+        """Answer for one piece of a recording, of those that the model wants.
 
         Args:
             waveform: Samples in [-1, 1] at `sample_rate`. Shape (time,).

@@ -8,11 +8,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from features.pieces import Wants
 from models.confidence import logit
 from models.errors import ModelUnavailableError
 from models.group import ModelSpec
@@ -121,7 +122,7 @@ class Whisper:
 
     task: str = "phrases"
     sample_rate: int = SAMPLE_RATE
-    wants: Literal["utterances"] = "utterances"
+    wants: Wants = "utterances"
 
     def __init__(self, spec: ModelSpec, settings: Settings, search: Search, decoder: Any) -> None:
         self.name, self.version = spec.name, spec.version

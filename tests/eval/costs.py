@@ -21,7 +21,8 @@ import onnxruntime
 import soundfile
 from numpy.typing import NDArray
 
-from features.utterances import SAMPLE_RATE, UtteranceSettings, speech_spans
+from features.pieces import SAMPLE_RATE
+from features.utterances import UtteranceSettings, speech_spans
 from flows.shards import Job, Shard, score_shard
 from models.group import ModelSpec, load_group
 from models.moonshine import Moonshine

@@ -23,7 +23,9 @@ import soundfile
 import features
 import models
 from features.audio import distinct_channels
-from features.utterances import Utterance, UtteranceSettings, find_utterances, speech_spans
+from features.cutting import cut_recording
+from features.pieces import Piece
+from features.utterances import UtteranceSettings, speech_spans
 from models.group import ModelSpec
 from models.protocol import Detection, Model
 from models.registry import load_model
@@ -102,9 +104,10 @@ def hear_one(sample: Sample, spec: ModelSpec) -> Heard:
     )
 
 
-def cut(path: Path, spec: ModelSpec) -> list[Utterance]:
-    """Return the utterances of a recording that the product gives to a model."""
-    return list(find_utterances(path, distinct_channels(path), UtteranceSettings(**spec.utterances)))
+def cut(path: Path, spec: ModelSpec) -> list[Piece]:
+    """Return the pieces of a recording that the product gives to a model."""
+    settings = UtteranceSettings(**spec.utterances)
+    return [piece for _, piece in cut_recording(path, distinct_channels(path), (load_one(spec).wants,), settings)]
 
 
 def warm_up(spec: ModelSpec) -> None:

@@ -12,10 +12,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from features import utterances
+from features import cutting
 from features.audio import distinct_channels, probe, read_blocks
 from features.errors import AudioError
-from features.utterances import SAMPLE_RATE, Utterance, UtteranceSettings, find_utterances
+from features.pieces import SAMPLE_RATE, Piece
+from features.utterances import UtteranceSettings
+from tests.speech import find_utterances
 
 Save = Callable[..., Path]
 Spans = list[tuple[float, float]]
@@ -53,7 +55,7 @@ def spans(path: Path, cut: UtteranceSettings = DEFAULT, channel: int = 0) -> Spa
 
 def in_sections(section_s: float, path: Path, cut: UtteranceSettings = DEFAULT) -> Spans:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(utterances, "SECTION_S", section_s)
+        patch.setattr(cutting, "SECTION_S", section_s)
         return spans(path, cut)
 
 
@@ -145,14 +147,14 @@ def test_speech_up_to_the_very_end_ends_inside_the_recording_at_odd_rates_too(
 def test_an_utterance_holds_the_samples_of_its_span(
     conversation: Path, monkeypatch: pytest.MonkeyPatch, section_s: float
 ) -> None:
-    monkeypatch.setattr(utterances, "SECTION_S", section_s)
+    monkeypatch.setattr(cutting, "SECTION_S", section_s)
     (whole,) = read_blocks(conversation, sample_rate=SAMPLE_RATE, block_s=1_000)
     for found in find_utterances(conversation, (0,), DEFAULT):
         start, end = round(found.start_s * SAMPLE_RATE), round(found.end_s * SAMPLE_RATE)
         np.testing.assert_allclose(found.waveform, whole[0, start:end], atol=2e-6)
 
 
-def both_channels(path: Path) -> Iterator[list[Utterance]]:
+def both_channels(path: Path) -> Iterator[list[Piece]]:
     found = list(find_utterances(path, distinct_channels(path), DEFAULT))
     for channel in (0, 1):
         yield [each for each in found if each.channel == channel]
@@ -191,7 +193,8 @@ def test_many_channels_at_a_high_rate_take_little_more_memory_than_one_at_a_low_
     """Peak memory of a whole process (VmHWM), because torch's own is not seen by tracemalloc."""
     code = (
         "import re, sys; from pathlib import Path; import numpy, soundfile\n"
-        "from features.utterances import UtteranceSettings, find_utterances\n"
+        "from features.utterances import UtteranceSettings\n"
+        "from tests.speech import find_utterances\n"
         "path, rate, channels = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])\n"
         "with soundfile.SoundFile(path, 'w', rate, channels, format='FLAC') as file:\n"
         "    for _ in range(60): file.write(numpy.zeros((rate, channels), numpy.int16))\n"

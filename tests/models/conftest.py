@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from features.utterances import UtteranceSettings, find_utterances
+from features.utterances import UtteranceSettings
 from models.group import GROUP_FILE, ModelSpec, load_group
 from models.moonshine import Moonshine
 from models.registry import load_model
+from tests.speech import find_utterances
 
 PROMPTS = Path("/usr/share/asterisk/sounds/en_US_f_Allison")
 PHRASES = (

@@ -1,0 +1,131 @@
+"""Models are given what they want, at their own rate; and where one fails the others go on."""
+
+import sys
+import types
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from features.pieces import Wants
+from flows.infer import make_plan
+from flows.ingest import ingest
+from flows.refresh import record_group
+from flows.shards import joined, score_shard
+from models import registry
+from models.group import GROUP_FILE, Group, ModelSpec, load_group
+from models.protocol import Answer, Detection
+from models.registry import Family
+from storage.lake import Lake
+from storage.parquet import read_tables
+
+SECONDS = 130
+
+
+class Length:
+    """Says how long what it was given is, and that every whole second of it is loud; a model of its own."""
+
+    task = "labels"
+
+    def __init__(self, spec: ModelSpec, folder: Path) -> None:
+        self.name, self.version = spec.name, spec.version
+        self.sample_rate: int = spec.settings["rate"]
+        self.wants: Wants = spec.settings["wants"]
+        self._fails = spec.settings["fails"]
+
+    def predict(self, waveform: NDArray[np.float32], text: str | None = None) -> Answer:
+        if self._fails:
+            raise ValueError("no such length")
+        seconds = len(waveform) / self.sample_rate
+        return Answer((Detection(f"{seconds:g} s", 0.0, seconds, 1.0), Detection("loud", 0.0, seconds, 0.5)))
+
+
+MODEL = """
+[[model]]
+name = "{name}"
+family = "length"
+task = "labels"
+enabled = true
+source = "package:models"
+[model.settings]
+wants = "{wants}"
+rate = {rate}
+fails = {fails}
+"""
+
+
+@pytest.fixture
+def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Group]:
+    module = types.ModuleType("models.length")
+    module.load = Length  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "models.length", module)
+    monkeypatch.setattr(
+        registry, "FAMILIES", registry.FAMILIES | {"length": Family("models.length:load", revision=1, files=())}
+    )
+    path = tmp_path / "group.toml"
+    models = [
+        ("failing", "file", 16_000, "true"),
+        ("whole", "file", 8_000, "false"),
+        ("window", "windows", 16_000, "false"),
+    ]
+    tables = "".join(MODEL.format(name=n, wants=w, rate=r, fails=f) for n, w, r, f in models)
+    path.write_text(GROUP_FILE.read_text(encoding="utf-8") + tables, encoding="utf-8")
+    return load_group(("goodbye",), path)
+
+
+def test_each_model_is_given_what_it_wants_and_one_that_fails_stops_no_other(
+    prefect_url: str, lake: Lake, incoming: Path, group: Group
+) -> None:
+    soundfile.write(incoming / "long.wav", np.zeros(SECONDS * 8000), 8000)
+    ingest()
+    with lake.index() as index:
+        record_group(lake, index, group, uuid.uuid4())
+        (shard,) = make_plan(index).shards
+        scored = score_shard(shard, place=lake.place, specs=group.enabled, reference=uuid.uuid4())
+    rows = {
+        name: read_tables(lake.store, scored.files, name).to_pylist()
+        for name in ("coverage", "predictions", "utterances")
+    }
+    states = {row["model"]: (row["state"], row["reason"], row["predictions"]) for row in rows["coverage"]}
+    assert states == {
+        "moonshine-tiny-en": ("computed", None, 0),
+        "failing": ("failed", "ValueError: no such length", 0),
+        "whole": ("computed", None, 2),
+        "window": ("computed", None, 3),
+    }
+    assert found(rows["predictions"]) == {
+        ("whole", "130 s", 0.0, 130.0),
+        ("whole", "loud", 0.0, 130.0),
+        ("window", "60 s", 0.0, 120.0),
+        ("window", "10 s", 120.0, 130.0),
+        ("window", "loud", 0.0, 130.0),
+    }
+    assert rows["utterances"] == [], "what has no text has no transcript"
+
+
+def found(rows: list[dict[str, Any]]) -> set[tuple[str, str, float, float]]:
+    return {(row["model"], row["label"], row["start_s"], row["end_s"]) for row in rows}
+
+
+def test_what_touches_is_one_and_its_confidence_the_mean_over_time() -> None:
+    def row(channel: int, label: str, start_s: float, end_s: float, confidence: float) -> dict[str, Any]:
+        return {"channel": channel, "label": label, "start_s": start_s, "end_s": end_s, "confidence": confidence}
+
+    rows = [
+        row(0, "speech", 50, 60, 1.0),
+        row(0, "speech", 60, 90, 0.6),
+        row(0, "speech", 91, 92, 0.9),
+        row(0, "music", 92, 93, 0.9),
+        row(1, "speech", 92, 93, 0.9),
+    ]
+    assert joined(rows) == [
+        row(0, "speech", 50, 90, 0.7),
+        row(0, "speech", 91, 92, 0.9),
+        row(0, "music", 92, 93, 0.9),
+        row(1, "speech", 92, 93, 0.9),
+    ]
