@@ -3,7 +3,6 @@
 import sys
 import types
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,7 @@ fails = {fails}
 
 
 @pytest.fixture
-def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Group]:
+def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Group:
     module = types.ModuleType("models.length")
     module.load = Length  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "models.length", module)
