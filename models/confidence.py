@@ -1,42 +1,61 @@
-"""From a decoder's probability to a confidence: how often such a detection is right. It must not know which decoder."""
+"""How sure a model is of what it finds: from evidence to how often such a detection is right, whatever the model.
+
+Source: logistic calibration (Platt 1999), here of several kinds of evidence at once. `python -m tests.eval.fitting`
+fits the weights, on recordings that the figures of `make eval` are not taken from.
+"""
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any
 
-from models.spotting import Spot
-
-MAX_RANGE_DB: Final = 25.0  # beyond it there is hardly any noise
+Evidence = Mapping[str, float]
+"""What speaks for a detection, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Logistic calibration (Platt 1999), fitted by `make eval` on recordings that its figures are not taken from.
-
-    A phrase that the text has is more often right than one beside it of the same probability, the more so the less
-    noise there is: in noise the decoder writes fluently what nobody said.
-    """
+    """A logistic regression."""
 
     offset: float
-    log_odds: float  # weight of the logit of the phrase's probability
-    quality: float  # weight of the text's mean log-probability
-    level_range: float  # weight of the utterance's range of levels in dB
-    heard: float  # added where the text has the phrase
-    heard_level_range: float  # weight of the range of levels there, besides
+    weights: Mapping[str, float]  # of each kind of evidence
 
-    def of(self, spot: Spot, quality: float, range_db: float) -> float:
-        """Return the confidence of a phrase, from 0 to 1.
+    def of(self, evidence: Evidence) -> float:
+        """Return the confidence, from 0 to 1.
 
         Args:
-            spot: The phrase at its place.
-            quality: Mean log-probability of the tokens of the utterance's text.
-            range_db: The utterance's range of levels, `features.levels.level_range_db`.
+            evidence: A value for each of `weights`.
         """
-        range_db = min(range_db, MAX_RANGE_DB)
-        score = self.offset + self.log_odds * logit(math.exp(spot.log_probability))
-        score += self.quality * quality + self.level_range * range_db
-        score += (self.heard + self.heard_level_range * range_db) if spot.heard else 0.0
-        return round(1 / (1 + math.exp(-score)), 4)
+        score = self.offset + sum(weight * evidence[name] for name, weight in self.weights.items())
+        return round(1 / (1 + math.exp(-min(max(score, -700.0), 700.0))), 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a model looks for, and what counts as found."""
+
+    phrases: tuple[str, ...]
+    least_confidence: float  # what is less likely is no detection
+    calibration: Calibration
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any], evidence: Collection[str]) -> "Search":
+        """Read what the group file says under [model.search].
+
+        Args:
+            raw: The table.
+            evidence: The names of what the model weighs.
+
+        Raises:
+            KeyError: Something is missing.
+            TypeError: There is something else, or of another type.
+        """
+        fitted = dict(raw["calibration"])
+        calibration = Calibration(float(fitted.pop("offset")), {name: float(fitted.pop(name)) for name in evidence})
+        known = {"phrases", "least_confidence", "calibration"}
+        if unknown := [*fitted, *(name for name in raw if name not in known)]:
+            raise TypeError(f"no setting {', '.join(unknown)}")
+        return cls(tuple(raw["phrases"]), float(raw["least_confidence"]), calibration)
 
 
 def logit(probability: float) -> float:

@@ -15,10 +15,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from features.denoising import denoised, weights
 from features.levels import level_range_db
 from features.pieces import Wants
 from models.alignment import align
-from models.confidence import Calibration
+from models.confidence import Evidence, Search, logit
 from models.errors import ModelUnavailableError
 from models.group import ModelSpec
 from models.phrases import words_of
@@ -28,6 +29,10 @@ from models.tokens import END, START, Tokenizer
 
 SAMPLE_RATE: Final = 16_000  # Hz
 QUIET: Final = 1e-4  # a peak below it is not scaled up: -80 dBFS
+MAX_RANGE_DB: Final = 25.0  # beyond it there is hardly any noise
+MAX_LETTERS: Final = 10  # of the longest phrase that the confidence was fitted on
+EVIDENCE: Final = ("log_odds", "quality", "level_range", "letters", "heard", "heard_quality")
+"""What speaks for a phrase: see `evidence_of`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +42,9 @@ class Settings:
     peak: float
     silence_s: float
     tokens_per_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """What group.toml says of phrases."""
-
-    phrases: tuple[str, ...]
-    least_confidence: float  # what is less likely is no detection
-    calibration: Calibration
+    denoise_below_db: float  # the range of levels of an utterance that is given less noise
+    denoise_by_db: float
+    denoiser_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +62,9 @@ def load(spec: ModelSpec, folder: Path) -> "Moonshine":
         ModelUnavailableError: A setting is missing or unknown, or onnxruntime refuses the weights.
     """
     try:
-        calibration = Calibration(**{name: spec.search[name] for name in Calibration.__dataclass_fields__})
-        rest = {name: value for name, value in spec.search.items() if name not in Calibration.__dataclass_fields__}
-        search = Search(**{**rest, "phrases": tuple(rest["phrases"]), "calibration": calibration})
-        return Moonshine(spec, Settings(**spec.settings), search, folder)
+        settings, search = Settings(**spec.settings), Search.of(spec.search, EVIDENCE)
+        weights(settings.denoiser_sha256)
+        return Moonshine(spec, settings, search, folder)
     except (TypeError, KeyError) as error:
         raise ModelUnavailableError(f"{spec.name}: its settings in the group file are wrong: {error}") from error
     except Exception as error:
@@ -134,8 +132,11 @@ class Moonshine:
         """
         if not self._search.phrases:
             return ()
-        spotted, range_db = self.spot(encoded, text), level_range_db(waveform, SAMPLE_RATE)
-        rated = [(spot, self._search.calibration.of(spot, spotted.quality, range_db)) for spot in spotted.spots]
+        found = self.spot(encoded, text)
+        range_db = level_range_db(waveform, SAMPLE_RATE)
+        rated = [
+            (spot, self._search.calibration.of(evidence_of(spot, found.quality, range_db))) for spot in found.spots
+        ]
         likely = [(spot, confidence) for spot, confidence in rated if confidence >= self._search.least_confidence]
         if not likely:
             return ()
@@ -174,11 +175,35 @@ class Moonshine:
         return outputs
 
     def _prepared(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+        if level_range_db(waveform, SAMPLE_RATE) < self._settings.denoise_below_db:
+            waveform = denoised(waveform, SAMPLE_RATE, self._settings.denoise_by_db, self._settings.denoiser_sha256)
         peak = float(np.abs(waveform).max(initial=0))
         scaled = waveform * np.float32(self._settings.peak / peak) if peak > QUIET else waveform
         silence = np.zeros(round(self._settings.silence_s * SAMPLE_RATE), np.float32)
         prepared: NDArray[np.float32] = np.concatenate([silence, scaled, silence])[None].astype(np.float32, copy=False)
         return prepared
+
+
+def evidence_of(spot: Spot, quality: float, range_db: float) -> Evidence:
+    """Return what speaks for a phrase, by the names in EVIDENCE.
+
+    A phrase that the text has is more often right than one beside it of the same probability, the more so the surer the
+    decoder is of the whole text: in noise it writes fluently what nobody said. Short words are easily mistaken.
+
+    Args:
+        spot: The phrase at its place.
+        quality: Mean log-probability of the tokens of the utterance's text.
+        range_db: The utterance's range of levels, `features.levels.level_range_db`: the smaller, the more noise.
+    """
+    heard = float(spot.heard)
+    return {
+        "log_odds": logit(math.exp(spot.log_probability)),
+        "quality": quality,
+        "level_range": min(range_db, MAX_RANGE_DB),
+        "letters": float(min(sum(map(str.isalnum, spot.phrase)), MAX_LETTERS)),
+        "heard": heard,
+        "heard_quality": heard * quality,
+    }
 
 
 def place(spots: Sequence[Spot], waveform: NDArray[np.float32], text: str) -> list[tuple[float, float]]:

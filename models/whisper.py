@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.pieces import Wants
-from models.confidence import logit
+from models.confidence import Evidence, Search, logit
 from models.errors import ModelUnavailableError
 from models.group import ModelSpec
 from models.phrases import find_phrase, words_of
@@ -23,6 +23,8 @@ from models.protocol import Answer, Detection
 SAMPLE_RATE: Final = 16_000  # Hz
 OTHER_FILES: Final = ("vocabulary.txt", "vocabulary.json", "preprocessor_config.json")  # read where they are there
 MARKS: Final = 8  # tokens for marks of time, beside those of the text
+EVIDENCE: Final = ("log_odds", "quality")
+"""What speaks for a phrase, which is always in the text: its probability, and the text's mean log-probability."""
 MOST_TOKENS: Final = 440  # the decoder has 448 places, and some are taken when it begins
 
 
@@ -34,29 +36,6 @@ class Settings:
     beam_size: int
     tokens_per_s: float
     compute_type: str  # of CTranslate2: "int8" for speed, "float32" as trained
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """Logistic calibration: all that is found is in the text, so it weighs less than Moonshine's."""
-
-    offset: float
-    log_odds: float  # weight of the logit of the phrase's probability
-    quality: float  # weight of the text's mean log-probability
-
-    def of(self, probability: float, quality: float) -> float:
-        """Return the confidence of a phrase of this probability in a text of this quality, from 0 to 1."""
-        score = self.offset + self.log_odds * logit(probability) + self.quality * quality
-        return round(1 / (1 + math.exp(-score)), 4)
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """What group.toml says of phrases."""
-
-    phrases: tuple[str, ...]
-    least_confidence: float  # what is less likely is no detection
-    calibration: Calibration
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +75,7 @@ def load(spec: ModelSpec, folder: Path) -> "Whisper":
             f"{spec.name}: faster-whisper is not installed: pip install 'audiophile[whisper]'"
         ) from error
     try:
-        settings, search = Settings(**spec.settings), _search_of(spec)
+        settings, search = Settings(**spec.settings), Search.of(spec.search, EVIDENCE)
     except (TypeError, KeyError) as error:
         raise ModelUnavailableError(f"{spec.name}: its settings in the group file are wrong: {error}") from error
     unnamed = [name for name in OTHER_FILES if (folder / name).exists() and name not in spec.sha256]
@@ -182,11 +161,16 @@ def find(reading: Reading, search: Search, duration_s: float) -> tuple[Detection
     """
     found = []
     for phrase, said in places(reading, search.phrases):
-        confidence = search.calibration.of(math.prod(word.probability for word in said), reading.quality)
+        confidence = search.calibration.of(evidence_of(said, reading))
         if confidence >= search.least_confidence:
             start_s, end_s = min(said[0].start_s, duration_s), min(said[-1].end_s, duration_s)
             found.append(Detection(phrase, start_s, end_s, confidence))
     return tuple(sorted(found, key=lambda detection: (detection.start_s, detection.label)))
+
+
+def evidence_of(said: Sequence[Said], reading: Reading) -> Evidence:
+    """Return what speaks for a phrase of these words, by the names in EVIDENCE."""
+    return {"log_odds": logit(math.prod(word.probability for word in said)), "quality": reading.quality}
 
 
 def places(reading: Reading, phrases: Sequence[str]) -> Iterator[tuple[str, list[Said]]]:
@@ -197,9 +181,3 @@ def places(reading: Reading, phrases: Sequence[str]) -> Iterator[tuple[str, list
         for first, last in find_phrase(phrase, words):
             numbers = {number for word in words[first:last] for number in owners[word.start : word.end]}
             yield phrase, [reading.words[number] for number in sorted(numbers)]
-
-
-def _search_of(spec: ModelSpec) -> Search:
-    calibration = Calibration(**{name: spec.search[name] for name in Calibration.__dataclass_fields__})
-    rest = {name: value for name, value in spec.search.items() if name not in Calibration.__dataclass_fields__}
-    return Search(**{**rest, "phrases": tuple(rest["phrases"]), "calibration": calibration})

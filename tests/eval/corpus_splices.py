@@ -16,7 +16,7 @@ from tests.eval.corpus_prompts import VOICE, words_said
 from tests.eval.corpus_sound import Waveform, noise_of, rms_dbfs, span_s
 from tests.eval.samples import Sample, Sound, Spoken, cached, half_of, random_of
 
-COUNT: Final = 160
+COUNT: Final = 480
 SAMPLE_RATE: Final = 8_000  # Hz
 MAX_PIECE_S: Final = 2.0
 MARGIN_S: Final = 0.04  # kept around a piece: what is fainter than the threshold belongs to the word, too

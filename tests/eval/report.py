@@ -42,7 +42,8 @@ COLUMNS: Final = (  # of the tables of conditions
 EXPLAINED: Final = """\
 Figures are of the reporting half, on which nothing was tuned. *Found* is what has a confidence of
 {threshold} or more. `f1_*` count each recording once a word; *occurrences* ask for a start within ±0.5 s, one to one.
-`precision_at_090` and `recall_at_090` count occurrences, over all conditions of prompts and voices. `ece` is the worst
+`precision_at_090` and `recall_at_090` count occurrences in the prompts as they are, at 8 kHz; `…_all` over all
+conditions of prompts and voices, noise that drowns every word among them. `ece` is the worst
 condition's, over confidences of 0.1 or more, ten bins; *by chance* is what a perfect confidence would show with so few
 detections. *Missed* is the lowest miss rate that costs at most one false alarm an hour, or one an hour and word; in the
 minutes of a condition the former means none. Start errors, in the headline, are against splices at known places.
@@ -105,8 +106,8 @@ def figures_of(conditions: Sequence[Condition], costs: Row) -> Row:
         **nonspeech_figures(conditions),
         "word_start_median_ms": _of(row_of, "splices", "clean", "start_median_ms"),
         "word_start_p95_ms": _of(row_of, "splices", "clean", "start_p95_ms"),
-        "precision_at_090": rounded(at_090.precision),
-        "recall_at_090": rounded(at_090.recall),
+        "precision_at_090": _of(row_of, "prompts", "8k", "precision_at_090"),
+        "recall_at_090": _of(row_of, "prompts", "8k", "recall_at_090"),
         "ece": max(calibrated, default=None),
         **costs,
     }
@@ -114,8 +115,8 @@ def figures_of(conditions: Sequence[Condition], costs: Row) -> Row:
         {name: found.pop(name, None) for name in FIGURES}
         | found
         | {
-            "precision_at_090_8k": _of(row_of, "prompts", "8k", "precision_at_090"),
-            "recall_at_090_8k": _of(row_of, "prompts", "8k", "recall_at_090"),
+            "precision_at_090_all": rounded(at_090.precision),
+            "recall_at_090_all": rounded(at_090.recall),
             "f1_8k_occurrences": _of(row_of, "prompts", "8k", "f1_occurrences"),
             "conditions": rows,
             "words": part_rows(conditions, lambda _, judged: judged.label),

@@ -139,11 +139,11 @@ def test_an_unknown_family_is_refused_with_those_that_are_known(spec: ModelSpec)
 
 @pytest.mark.parametrize("table", ["settings", "search"])
 def test_an_unknown_setting_is_refused_by_its_name(spec: ModelSpec, table: str) -> None:
-    assert "'temperature'" in refusal(replace(spec, **{table: dict(getattr(spec, table)) | {"temperature": 0.7}}))
+    assert "temperature" in refusal(replace(spec, **{table: dict(getattr(spec, table)) | {"temperature": 0.7}}))
 
 
-SETTINGS = ["peak", "silence_s", "tokens_per_s"]
-SEARCH = ["phrases", "least_confidence", "offset", "quality", "heard_level_range"]
+SETTINGS = ["peak", "silence_s", "tokens_per_s", "denoise_below_db", "denoise_by_db", "denoiser_sha256"]
+SEARCH = ["phrases", "least_confidence", "calibration"]
 
 
 @pytest.mark.parametrize(
@@ -152,6 +152,12 @@ SEARCH = ["phrases", "least_confidence", "offset", "quality", "heard_level_range
 def test_a_missing_setting_is_refused_by_its_name(spec: ModelSpec, table: str, name: str) -> None:
     rest = {other: value for other, value in getattr(spec, table).items() if other != name}
     assert f"'{name}'" in refusal(replace(spec, **{table: rest}))
+
+
+def test_a_denoiser_of_other_weights_is_refused(spec: ModelSpec) -> None:
+    reason = refusal(replace(spec, settings=dict(spec.settings) | {"denoiser_sha256": "0" * 64}))
+    assert "DeepFilterNet3" in reason
+    assert "run `make up` again" in reason
 
 
 def test_settings_that_change_the_output_reach_the_model(spec: ModelSpec) -> None:
