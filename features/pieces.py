@@ -72,8 +72,9 @@ class Whole:
 
     def push(self, section: NDArray[np.float32]) -> Iterator[Piece]:
         """See `Cutter`."""
-        self._sections.append(section[: self._free])
-        self._free -= len(self._sections[-1])
+        if self._free:
+            self._sections.append(section[: self._free].copy())  # a view would keep the whole section
+            self._free -= len(self._sections[-1])
         yield from ()
 
     def finish(self) -> Iterator[Piece]:

@@ -18,6 +18,8 @@ from models.tokens import END, Tokenizer
 
 LEAST: Final = math.log(0.01)  # a phrase whose first token is less probable is not looked at
 MOST: Final = 3  # places at which a phrase is scored beside the text
+UNLIKELY: Final = math.log(0.02)  # a decoder that writes the likeliest token hardly ever writes one below it
+RESPELLINGS: Final = 4  # at most, of a text
 
 Score = Callable[[Sequence[int]], NDArray[np.float32]]
 """Returns the log-probability of every token behind each beginning of some tokens. Shape (1 + len(tokens), token)."""
@@ -58,9 +60,8 @@ class Spotter:
             text: What the decoder read.
             score: That decoder, given the same utterance.
         """
-        tokens = self._tokenizer.encode(text)
-        logs = score(tokens)
-        chosen = [float(logs[place, token]) for place, token in enumerate([*tokens, END])]
+        tokens, logs = self._written(text, score)
+        chosen = _chosen(tokens, logs)
         places = _Places(text, tokens, self._tokenizer)
         spots: list[Spot] = []
         for phrase, spelled in self._spelled.items():
@@ -72,6 +73,32 @@ class Spotter:
             spots += heard
             spots += self._beside(phrase, spelled, places, logs, score, taken)
         return Spotted(tuple(spots), float(np.mean(chosen)))
+
+    def _written(self, text: str, score: Score) -> tuple[list[int], NDArray[np.float32]]:
+        """Return the tokens that the decoder wrote a text in, and its log-probabilities behind each beginning of them.
+
+        Nearly always they are the tokenizer's. Where one of those is unlikely, the decoder has pieced some odd word
+        together otherwise: then the likeliest token that goes on with the text takes its place, as it did for the
+        decoder.
+        """
+        tokens = self._tokenizer.encode(text)
+        logs, place = score(tokens), 0
+        best = tokens, logs
+        for _ in range(RESPELLINGS):
+            if min(_chosen(tokens, logs)) > UNLIKELY:
+                break
+            while place < len(tokens):
+                ways = self._tokenizer.respelled(tokens, place)
+                likeliest = max(ways, key=lambda token: float(logs[place, token]), default=tokens[place])
+                place += 1
+                if likeliest != tokens[place - 1]:
+                    tokens = ways[likeliest]
+                    logs = score(tokens)
+                    break
+            else:
+                break
+            best = max(best, (tokens, logs), key=lambda written: float(np.mean(_chosen(*written))))
+        return best
 
     def _along(self, places: "_Places", first: int, last: int, chosen: list[float], logs: NDArray[np.float32]) -> float:
         """Return the log-probability of words of the text itself."""
@@ -116,6 +143,11 @@ class Spotter:
     def _ended(self, logs: NDArray[np.float32]) -> float:
         """Return the log-probability that a word has ended."""
         return min(0.0, float(np.log(np.exp(logs[self._tokenizer.ends_word].astype(np.float64)).sum() + 1e-30)))
+
+
+def _chosen(tokens: Sequence[int], logs: NDArray[np.float32]) -> list[float]:
+    """Return the log-probability of each token, and of the end behind them."""
+    return [float(logs[place, token]) for place, token in enumerate([*tokens, END])]
 
 
 class _Places:

@@ -50,14 +50,22 @@ class Tokenizer:
         """Return the tokens of a text, as the model itself would write it."""
         if not text:
             return []
-        parts = [character.encode() for character in f" {text}".replace(" ", WORD_START)]
-        while joined := min(
-            ((number, at) for at, pair in enumerate(itertools.pairwise(parts)) if (number := self._number(pair))),
-            default=None,
-        ):
-            at = joined[1]
-            parts[at : at + 2] = [parts[at] + parts[at + 1]]
-        return [number for part in parts for number in self._spelled(part)]
+        return self._encoded(f" {text}".replace(" ", WORD_START))
+
+    def respelled(self, tokens: Sequence[int], place: int) -> dict[int, list[int]]:
+        """Return every token that may stand at `place`, each with all the tokens that spell the same text then."""
+        rest = b"".join(self._tokens[token] for token in tokens[place:])
+        ways = {}
+        for end in range(1, len(rest) + 1):
+            number = self._numbers.get(rest[:end])
+            if number is None:
+                continue
+            try:
+                behind = self._encoded(rest[end:].decode())
+            except UnicodeDecodeError:  # in the midst of a character
+                continue
+            ways[number] = [*tokens[:place], number, *behind]
+        return ways
 
     def decode(self, tokens: Sequence[int]) -> Spelled:
         """Return the text of tokens, without the space that the first word begins with."""
@@ -73,6 +81,16 @@ class Tokenizer:
             byte += len(character.encode()) if character != "\N{REPLACEMENT CHARACTER}" else 1
         stripped = text.lstrip()
         return Spelled(stripped, tuple(owner_of_character[len(text) - len(stripped) :]))
+
+    def _encoded(self, text: str) -> list[int]:
+        parts = [character.encode() for character in text]
+        while joined := min(
+            ((number, at) for at, pair in enumerate(itertools.pairwise(parts)) if (number := self._number(pair))),
+            default=None,
+        ):
+            at = joined[1]
+            parts[at : at + 2] = [parts[at] + parts[at + 1]]
+        return [number for part in parts for number in self._spelled(part)]
 
     def _number(self, pair: tuple[bytes, bytes]) -> int | None:
         return self._numbers.get(pair[0] + pair[1])

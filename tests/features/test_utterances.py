@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from features import cutting
 from features.audio import distinct_channels, probe, read_blocks
 from features.errors import AudioError
-from features.pieces import SAMPLE_RATE, Piece
+from features.pieces import SAMPLE_RATE, Piece, Wants
 from features.utterances import UtteranceSettings
 from tests.speech import find_utterances
 
@@ -189,21 +189,29 @@ def test_finding_twice_finds_the_same(conversation: Path) -> None:
     assert spans(conversation) == spans(conversation)
 
 
-def test_many_channels_at_a_high_rate_take_little_more_memory_than_one_at_a_low_one(tmp_path: Path) -> None:
-    """Peak memory of a whole process (VmHWM), because torch's own is not seen by tracemalloc."""
+def peak_mib(path: Path, rate: int, channels: int, seconds: int, *wants: Wants) -> int:
+    """Return the peak memory of a process that cuts a recording of noise (VmHWM): tracemalloc does not see torch's."""
     code = (
         "import re, sys; from pathlib import Path; import numpy, soundfile\n"
-        "from features.utterances import UtteranceSettings\n"
-        "from tests.speech import find_utterances\n"
-        "path, rate, channels = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])\n"
+        "from features.cutting import cut_recording; from features.utterances import UtteranceSettings\n"
+        "path, rate, channels, seconds = Path(sys.argv[1]), *map(int, sys.argv[2:5])\n"
+        "noise = numpy.random.default_rng(0).integers(-300, 300, (rate, channels), numpy.int16)\n"
         "with soundfile.SoundFile(path, 'w', rate, channels, format='FLAC') as file:\n"
-        "    for _ in range(60): file.write(numpy.zeros((rate, channels), numpy.int16))\n"
-        "list(find_utterances(path, (0,), UtteranceSettings()))\n"
+        "    for _ in range(seconds): file.write(noise)\n"
+        "for _ in cut_recording(path, (0,), sys.argv[5:], UtteranceSettings()): pass\n"
         "print(re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1])\n"
     )
+    arguments = [sys.executable, "-c", code, str(path), str(rate), str(channels), str(seconds), *wants]
+    return int(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout) // 1024
 
-    def peak_mib(rate: int, channels: int) -> int:
-        arguments = [sys.executable, "-c", code, str(tmp_path / f"{rate}.flac"), str(rate), str(channels)]
-        return int(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout) // 1024
 
-    assert peak_mib(384_000, 8) - peak_mib(16_000, 1) < 300  # the samples alone, as float32, would be 703
+def test_many_channels_at_a_high_rate_take_little_more_memory_than_one_at_a_low_one(tmp_path: Path) -> None:
+    many, one = (
+        peak_mib(tmp_path / "a.flac", rate, count, 60, "utterances") for rate, count in ((384_000, 8), (16_000, 1))
+    )
+    assert many - one < 300, "the samples alone, as float32, would be 703"
+
+
+def test_a_recording_that_lasts_ten_times_as_long_takes_no_more_memory(tmp_path: Path) -> None:
+    long, short = (peak_mib(tmp_path / "a.flac", 8_000, 1, seconds, "windows", "file") for seconds in (7_000, 700))
+    assert long - short < 100, "the samples of the long one alone, as float32 at 16 kHz, would be 427"

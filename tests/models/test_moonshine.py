@@ -4,11 +4,14 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from features.denoising import denoised
+from models import moonshine as moonshine_module
 from models.group import ModelSpec
 from models.moonshine import SAMPLE_RATE, Moonshine
 from models.protocol import Answer, Detection
@@ -174,3 +177,33 @@ def test_a_text_never_has_more_tokens_than_its_length_allows(
     text = with_settings(spec, tokens_per_s=1, silence_s=0).predict(two_cities[0]).text
     tokens = Tokenizer((weights / "tokenizer.bin").read_bytes()).encode(text or "")
     assert len(tokens) == math.ceil(len(two_cities[0]) / SAMPLE_RATE)
+
+
+def test_a_word_that_the_decoder_pieces_together_in_its_own_way_spoils_no_other(spec: ModelSpec) -> None:
+    (waveform,) = heard(PROMPTS / "vm-undelete.wav")  # press 7 to undelete this message
+    answer = load_model(replace(spec, search=dict(spec.search) | {"phrases": ["this"]})).predict(waveform)
+    assert answer.text == "Press 7 to undele this message."
+    (found,) = answer.detections
+    assert found.confidence > 0.4
+
+
+def test_only_an_utterance_that_nearly_drowns_is_given_less_noise(
+    spec: ModelSpec, prompts: dict[str, Waveform], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def counted(waveform: Waveform, *settings: Any) -> Waveform:
+        asked.append(len(waveform))
+        return denoised(waveform, *settings)
+
+    monkeypatch.setattr(moonshine_module, "denoised", counted)
+    model, clean = with_settings(spec), prompts["agent-pass"]
+    model.predict(clean)
+    assert asked == []
+    noise = np.random.default_rng(0).standard_normal(len(clean)).astype(np.float32)
+    drowned = clean + noise * np.float32(np.sqrt(np.mean(clean**2)))
+    answer = model.predict(drowned)
+    assert asked == [len(clean)]
+    assert with_settings(spec, denoise_below_db=0.0).predict(drowned) != answer
+    assert asked == [len(clean)]
+    assert model.predict(drowned) == answer

@@ -81,3 +81,14 @@ def test_a_word_ends_before_a_space_a_mark_and_the_end_and_before_nothing_else(t
 def test_a_text_of_the_model_is_written_as_it_wrote_it(tokenizer: Tokenizer) -> None:
     answer = Answer(text="To reset the audio volume of the conference to the default level.")
     assert tokenizer.decode(tokenizer.encode(answer.text or "")).text == answer.text
+
+
+@given(text=st.text(st.sampled_from("callpres,. é5'"), min_size=1, max_size=30), data=st.data())
+def test_a_text_is_spelled_in_other_ways_from_any_token_on(tokenizer: Tokenizer, text: str, data: st.DataObject) -> None:
+    tokens = tokenizer.encode(text)
+    place = data.draw(st.integers(0, len(tokens) - 1))
+    ways = tokenizer.respelled(tokens, place)
+    assert tokens[place] in ways
+    for token, way in ways.items():
+        assert way[: place + 1] == [*tokens[:place], token]
+        assert tokenizer.decode(way).text == tokenizer.decode(tokens).text
