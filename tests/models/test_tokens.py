@@ -84,7 +84,7 @@ def test_a_text_of_the_model_is_written_as_it_wrote_it(tokenizer: Tokenizer) -> 
 
 
 @given(text=st.text(st.sampled_from("callpres,. é5'"), min_size=1, max_size=30), data=st.data())
-def test_a_text_is_spelled_in_other_ways_from_any_token_on(tokenizer: Tokenizer, text: str, data: st.DataObject) -> None:
+def test_a_text_is_spelled_in_other_ways_from_any_place(tokenizer: Tokenizer, text: str, data: st.DataObject) -> None:
     tokens = tokenizer.encode(text)
     place = data.draw(st.integers(0, len(tokens) - 1))
     ways = tokenizer.respelled(tokens, place)
