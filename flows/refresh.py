@@ -41,7 +41,8 @@ class Answers:
 def record_group(lake: Lake, index: Index, group: Group, key: UUID) -> None:
     """Write the model group into the log, where it differs from the one that the log has last."""
     wanted = tuple(
-        GroupModel(model.name, model.version, model.task, model.enabled, dict(model.settings)) for model in group.models
+        GroupModel(model.name, model.version, model.task, model.enabled, {**model.settings, **model.search})
+        for model in group.models
     )
 
     def plan() -> Draft | None:

@@ -90,7 +90,7 @@ def jobs_of(rows: Iterable[Missing]) -> list[Job]:
             owed[0].sha256,
             owed[0].duration_s,
             {row.model: row.tries for row in owed},
-            frozenset(row.read_seq for row in owed if row.read_seq is not None),
+            frozenset(seq for row in owed for seq in row.read_seqs),
         )
         for file_id, owed in found.items()
     ]

@@ -82,23 +82,30 @@ class Spotter:
         decoder.
         """
         tokens = self._tokenizer.encode(text)
-        logs, place = score(tokens), 0
-        best = tokens, logs
+        logs = score(tokens)
+        best, settled = (tokens, logs), 0
         for _ in range(RESPELLINGS):
-            if min(_chosen(tokens, logs)) > UNLIKELY:
-                break
-            while place < len(tokens):
-                ways = self._tokenizer.respelled(tokens, place)
-                likeliest = max(ways, key=lambda token: float(logs[place, token]), default=tokens[place])
-                place += 1
-                if likeliest != tokens[place - 1]:
-                    tokens = ways[likeliest]
-                    logs = score(tokens)
+            for place in self._doubtful(tokens, logs):
+                likeliest = max(self._tokenizer.beginnings(tokens, place), key=lambda token: float(logs[place, token]))
+                if place >= settled and likeliest != tokens[place]:
                     break
             else:
                 break
+            tokens, settled = self._tokenizer.respelled(tokens, place, likeliest), place + 1
+            logs = score(tokens)
             best = max(best, (tokens, logs), key=lambda written: float(np.mean(_chosen(*written))))
         return best
+
+    def _doubtful(self, tokens: list[int], logs: NDArray[np.float32]) -> list[int]:
+        """Return the places of unlikely tokens, and those before them in their words."""
+        found: list[int] = []
+        word: list[int] = []
+        for place, token in enumerate(tokens):
+            word = [place] if self._tokenizer.begins_word[token] else [*word, place]
+            if logs[place, token] < UNLIKELY:
+                found += word
+                word = []
+        return found
 
     def _along(self, places: "_Places", first: int, last: int, chosen: list[float], logs: NDArray[np.float32]) -> float:
         """Return the log-probability of words of the text itself."""

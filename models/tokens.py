@@ -39,6 +39,7 @@ class Tokenizer:
         """Read a tokenizer.bin: each token is one byte, its length, and its bytes."""
         self._tokens = read_tokens(content)
         self._numbers = {token: number for number, token in enumerate(self._tokens)}
+        self._longest = max(map(len, self._tokens), default=0)  # bytes
         texts = [token.decode("utf-8", errors="replace") for token in self._tokens]
         self.begins_word: NDArray[np.bool_] = np.array([text.startswith(WORD_START) for text in texts])
         self.ends_word: NDArray[np.bool_] = self.begins_word | [
@@ -52,20 +53,19 @@ class Tokenizer:
             return []
         return self._encoded(f" {text}".replace(" ", WORD_START))
 
-    def respelled(self, tokens: Sequence[int], place: int) -> dict[int, list[int]]:
-        """Return every token that may stand at `place`, each with all the tokens that spell the same text then."""
-        rest = b"".join(self._tokens[token] for token in tokens[place:])
-        ways = {}
-        for end in range(1, len(rest) + 1):
-            number = self._numbers.get(rest[:end])
-            if number is None:
-                continue
-            try:
-                behind = self._encoded(rest[end:].decode())
-            except UnicodeDecodeError:  # in the midst of a character
-                continue
-            ways[number] = [*tokens[:place], number, *behind]
-        return ways
+    def beginnings(self, tokens: Sequence[int], place: int) -> list[int]:
+        """Return every token that may stand at `place` of some text's tokens, those before it being the same."""
+        rest = b"".join(self._tokens[token] for token in tokens[place : place + self._longest])[: self._longest]
+        found = [self._numbers.get(rest[:end]) for end in range(1, len(rest) + 1)]
+        return [number for number in found if number is not None]
+
+    def respelled(self, tokens: Sequence[int], place: int, token: int) -> list[int]:
+        """Return tokens of the same text, with one of its `beginnings` at `place`."""
+        rest = b"".join(self._tokens[token] for token in tokens[place:])[len(self._tokens[token]) :]
+        whole = rest.decode("utf-8", errors="ignore").encode()  # without what is left of a character cut in two
+        cut = rest[: len(rest) - len(whole)]
+        behind = [self._numbers.get(bytes([byte]), UNKNOWN) for byte in cut]
+        return [*tokens[:place], token, *behind, *self._encoded(whole.decode())]
 
     def decode(self, tokens: Sequence[int]) -> Spelled:
         """Return the text of tokens, without the space that the first word begins with."""

@@ -12,13 +12,14 @@ MAX_TRIES: Final = 3
 _MISSING: Final = """
 WITH wanted AS (SELECT unnest(?) AS model, unnest(?) AS model_version),
 newest AS (SELECT c.* FROM coverage c JOIN latest USING (file_id, seq)),
-kept AS (SELECT file_id, model, model_version, max(seq) AS seq FROM answers WHERE state <> 'failed' GROUP BY ALL)
+kept AS (SELECT file_id, model, model_version, max(seq) AS seq FROM answers WHERE state <> 'failed' GROUP BY ALL),
+read AS (SELECT file_id, model, list(seq) AS seqs FROM kept GROUP BY ALL)
 SELECT f.file_id, f.sha256, f.duration_s, f.ingested_at, w.model, w.model_version,
-       coalesce(a.tries, 0) AS tries, k.seq AS kept_seq, r.seq AS read_seq
+       coalesce(a.tries, 0) AS tries, k.seq AS kept_seq, r.seqs AS read_seqs
 FROM files f CROSS JOIN wanted w
 LEFT JOIN newest a USING (file_id, model, model_version)
 LEFT JOIN kept k USING (file_id, model, model_version)
-LEFT JOIN (FROM newest WHERE state <> 'failed') r USING (file_id, model)
+LEFT JOIN read r USING (file_id, model)
 WHERE f.status = 'accepted'
   AND (a.state IS NULL OR (a.state = 'failed' AND a.tries < ? AND a.next_try_at <= ?))
 ORDER BY f.ingested_at DESC, f.file_id, w.model
@@ -29,8 +30,8 @@ ORDER BY f.ingested_at DESC, f.file_id, w.model
 class Missing:
     """A model's answer that a recording's latest reference lacks.
 
-    `kept_seq` names the newest log entry that holds the answer all the same: it is carried, not computed. `read_seq`
-    names the one with the model's answer of any version, whose texts may still be good.
+    `kept_seq` names the newest log entry that holds the answer all the same: it is carried, not computed. `read_seqs`
+    name those with the model's answers of any version, the newest of each, whose texts may still be good.
     """
 
     file_id: UUID
@@ -41,7 +42,7 @@ class Missing:
     model_version: str
     tries: int  # that failed so far
     kept_seq: int | None
-    read_seq: int | None
+    read_seqs: tuple[int, ...]
 
 
 def missing(index: Index, enabled: list[tuple[str, str]], now: datetime) -> list[Missing]:
@@ -53,7 +54,8 @@ def missing(index: Index, enabled: list[tuple[str, str]], now: datetime) -> list
         now: Failures are tried again only after their pause.
     """
     names, versions = [name for name, _ in enabled], [version for _, version in enabled]
-    return [Missing(**row) for row in index.query(_MISSING, [names, versions, MAX_TRIES, now])]
+    rows = index.query(_MISSING, [names, versions, MAX_TRIES, now])
+    return [Missing(**row | {"read_seqs": tuple(row["read_seqs"] or ())}) for row in rows]
 
 
 def answers_kept(

@@ -11,8 +11,9 @@ from flows.infer import make_plan
 from flows.ingest import ingest
 from flows.refresh import publish_refresh, record_group
 from flows.shards import score_shard
-from models.group import Group, load_group
+from models.group import GROUP_FILE, Group, load_group
 from models.moonshine import Moonshine
+from storage.diff import diff
 from storage.index import Index
 from storage.lake import Lake
 from storage.recordings import predictions, utterances
@@ -92,8 +93,6 @@ def test_a_text_whose_file_is_gone_is_read_again(ingested: Lake, monkeypatch: py
 def test_another_cut_of_the_speech_reads_everything_again(
     ingested: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from models.group import GROUP_FILE
-
     changed = tmp_path / "group.toml"
     changed.write_text(GROUP_FILE.read_text().replace("pad_s = 0.2", "pad_s = 0.1"))
     with ingested.index() as index:
@@ -103,3 +102,33 @@ def test_another_cut_of_the_speech_reads_everything_again(
         monkeypatch.setattr(Moonshine, "read", lambda self, encoded: times.append(1) or read(self, encoded))
         refresh(ingested, index, load_group(("goodbye",), changed))
         assert len(times) == len(utterances(index)) > 0
+
+
+def test_texts_of_any_reference_that_is_kept_are_used_again(
+    ingested: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = tmp_path / "group.toml"
+    changed.write_text(GROUP_FILE.read_text().replace("peak = 0.9", "peak = 0.8"))
+    with ingested.index() as index:
+        refresh(ingested, index, load_group(("goodbye",)))
+        refresh(ingested, index, load_group(("goodbye",), changed))
+        must_not_read(monkeypatch)
+        assert refresh(ingested, index, load_group(("goodbye", "press"))) == 1
+
+
+def test_the_diff_says_that_the_phrases_changed_or_which_other_setting(ingested: Lake, tmp_path: Path) -> None:
+    changed = tmp_path / "group.toml"
+    changed.write_text(GROUP_FILE.read_text().replace("least_confidence = 0.1 ", "least_confidence = 0.2 "))
+    references = []
+    with ingested.index() as index:
+        for group in (load_group(("press",)), load_group(("press", "two")), load_group(("press", "two"), changed)):
+            refresh(ingested, index, group)
+            references.append(
+                index.query("SELECT reference FROM entries WHERE op = 'refresh' ORDER BY seq")[-1]["reference"]
+            )
+        (phrases,), (setting,) = (
+            diff(ingested, index, a, b).versions
+            for a, b in ((references[0], references[1]), (references[1], references[2]))
+        )
+    assert (phrases.why, phrases.settings) == ("changed_phrases", {"phrases": (["press"], ["press", "two"])})
+    assert (setting.why, setting.settings) == ("changed_settings", {"least_confidence": (0.1, 0.2)})
