@@ -19,6 +19,8 @@ CORPORA: dict[str, Callable[[], list[Sample]]] = {
     "splices": corpora.splices,
 }
 PHRASES = tuple(asterisk.PHRASES)
+QUALITY_TIER = "whisper-base"
+QUALITY_EVERY = 3  # of its prompts: it takes ten times as long
 SPLICED = (*PHRASES, *DIGITS)  # single words are cut out of prompts, and those are mostly digits
 
 
@@ -28,6 +30,8 @@ def main() -> None:
     load_before = os.getloadavg()
     spec = spec_of(asked.model, PHRASES)
     conditions = []
+    if not asked.model and "prompts" in asked.corpora:
+        conditions += quality_tier(asked.half, asked.processes)
     for name, samples in chosen(asked.corpora.split(","), asked.conditions.split(","), asked.half):
         labels = SPLICED if name == "splices" else PHRASES
         say(f"{name}: {len(samples)} samples")
@@ -46,6 +50,15 @@ def main() -> None:
     report.write(figures, conditions, asked.into)
     for name, target in report.FIGURES.items():
         print(f"{name:26} {figures[name]!s:>10}  {target or ''}")
+
+
+def quality_tier(half: str, processes: int) -> list[report.Condition]:
+    """Return what the disabled model of the highest quality makes of a few prompts, beside those that are enabled."""
+    spec = spec_of(QUALITY_TIER, PHRASES)
+    samples = [sample for sample in corpora.prompts("8k") if half in (sample.half, "both")][::QUALITY_EVERY]
+    say(f"{spec.name}: {len(samples)} samples")
+    heard = hear([replace(sample, corpus=spec.name) for sample in samples], spec, processes)
+    return report.conditions_of(heard, PHRASES)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -78,7 +91,11 @@ def chosen(names: list[str], conditions: list[str], half: str) -> list[tuple[str
     """Return the samples to hear, corpus by corpus."""
     found = [(f"prompts {name}", corpora.prompts(name)) for name in conditions if "prompts" in names]
     found += [(name, CORPORA[name]()) for name in names if name != "prompts"]
-    return [(name, [sample for sample in samples if half in (sample.half, "both")]) for name, samples in found]
+    # Nothing is ever tuned on what is no speech.
+    return [
+        (name, [sample for sample in samples if name == "nonspeech" or half in (sample.half, "both")])
+        for name, samples in found
+    ]
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ SILENCE_S: Final = (0.15, 0.6)
 NOISE_DBFS: Final = -65.0
 WITH_PHRASE: Final = 0.6  # of the pieces, those with one of the 13 phrases
 SPELLED: Final = ("letters/", "phonetic/", "spy-")  # names of letters and of protocols
-BROKEN: Final = frozenset[str]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ def _choices(half: str) -> tuple[dict[str, list[str]], list[str]]:
     single = []
     for name, spoken in words_said().items():
         words = [word.text for word in spoken]
-        if not words or half_of(name) != half or name.startswith(SPELLED) or name in BROKEN:
+        if not words or half_of(name) != half or name.startswith(SPELLED):
             continue
         if len(words) == 1:
             single.append(name)

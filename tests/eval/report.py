@@ -38,6 +38,7 @@ COLUMNS: Final = (  # of the tables of conditions
     ("precision_at_090", "recall_at_090", "right_shown_at_090"),
     ("ece", "ece_by_chance", "detections_from_010", "ece_of_all"),
     ("starts_compared", "start_median_ms", "start_p95_ms"),
+    ("cpu_per_audio_s", "model_cpu_per_audio_s"),
 )
 EXPLAINED: Final = """\
 Figures are of the reporting half, on which nothing was tuned. *Found* is what has a confidence of
@@ -169,9 +170,24 @@ def condition_row(condition: Condition) -> Row:
         "starts_compared": len(errors_ms),
         "start_median_ms": metrics.percentile(errors_ms, 0.5),
         "start_p95_ms": metrics.percentile(errors_ms, 0.95),
+        **speed(condition.heard),
     }
     return {name: rounded(value) for name, value in row.items()} | {
         "reliability": [{name: rounded(value) for name, value in asdict(each).items()} for each in bins]
+    }
+
+
+def speed(heard: Sequence[Heard]) -> Row:
+    """Return CPU seconds per second of recording, of what this run has heard: with finding speech, and the model alone.
+
+    Two processes share the machine meanwhile: for a firm figure see the costs.
+    """
+    fresh = [each for each in heard if each.is_fresh]
+    audio_s, model_s = sum(each.audio_s for each in fresh), sum(each.model_cpu_s for each in fresh)
+    whole_s = model_s + sum(each.utterances_cpu_s for each in fresh)
+    return {
+        "cpu_per_audio_s": whole_s / audio_s if fresh else math.nan,
+        "model_cpu_per_audio_s": model_s / audio_s if fresh else math.nan,
     }
 
 
