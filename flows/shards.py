@@ -251,9 +251,11 @@ class _Score:
         if answer.text is not None:
             times = {"start_s": piece.start_s, "end_s": piece.end_s}
             self.utterances.append(place | times | {"text": answer.text, "model_version": self.spec.text_version})
+        # A piece of an odd rate is played a little fast or slow.
+        tempo = (piece.end_s - piece.start_s) * SAMPLE_RATE / len(piece.waveform)
         for detection in answer.detections:
-            start_s = min(piece.start_s + detection.start_s, piece.end_s)
-            end_s = min(piece.start_s + detection.end_s, piece.end_s)
+            start_s = min(piece.start_s + detection.start_s * tempo, piece.end_s)
+            end_s = min(piece.start_s + detection.end_s * tempo, piece.end_s)
             times = {"start_s": round(start_s, 3), "end_s": round(end_s, 3)}
             self._predictions.append(place | times | {"label": detection.label, "confidence": detection.confidence})
 

@@ -128,3 +128,18 @@ def test_what_touches_is_one_and_its_confidence_the_mean_over_time() -> None:
         row(0, "music", 92, 93, 0.9),
         row(1, "speech", 92, 93, 0.9),
     ]
+
+
+@pytest.mark.parametrize("rate", [7_994, 8_006])
+def test_times_are_those_of_the_recording_at_odd_rates_too(
+    prefect_url: str, lake: Lake, incoming: Path, group: Group, rate: int
+) -> None:
+    soundfile.write(incoming / "odd.wav", np.zeros(SECONDS * rate), rate)
+    ingest()
+    with lake.index() as index:
+        record_group(lake, index, group, uuid.uuid4())
+        (shard,) = make_plan(index).shards
+        scored = score_shard(shard, place=lake.place, specs=group.enabled, reference=uuid.uuid4())
+    ends = [row["end_s"] for row in read_tables(lake.store, scored.files, "predictions").to_pylist()]
+    assert max(ends) == pytest.approx(SECONDS, abs=0.002)
+    assert sum(end == pytest.approx(SECONDS, abs=0.002) for end in ends) == 4, "of the whole, and of the last window"
