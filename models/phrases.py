@@ -12,6 +12,7 @@ from models.numbers import SMALL, cardinal
 _LETTERS: Final = r"(?:[^\W_][\u0300-\u036f]*)+"  # with combining accents, if they are written apart
 MAX_DIGITS: Final = 6  # longer numbers are said digit by digit
 MAX_READINGS: Final = 64  # of one phrase
+MAX_CHARACTERS: Final = 200  # of one phrase
 
 _WORD: Final = re.compile(rf"{_LETTERS}(?:'{_LETTERS})*")
 
