@@ -7,7 +7,12 @@ fits the weights, on recordings that the figures of `make eval` are not taken fr
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+from models.bounds import check_number, shown
+from models.phrases import MAX_CHARACTERS
+
+MAX_WEIGHT: Final = 1e6  # far beyond what any fit gives, and no sum of such overflows
 
 Evidence = Mapping[str, float]
 """What speaks for a detection, by name."""
@@ -49,13 +54,25 @@ class Search:
         Raises:
             KeyError: Something is missing.
             TypeError: There is something else, or of another type.
+            ValueError: A number is out of its bounds, or a phrase too long.
         """
-        fitted = dict(raw["calibration"])
-        calibration = Calibration(float(fitted.pop("offset")), {name: float(fitted.pop(name)) for name in evidence})
+        phrases, least_confidence, fitted = raw["phrases"], raw["least_confidence"], raw["calibration"]
+        if not isinstance(phrases, list | tuple) or not all(isinstance(phrase, str) for phrase in phrases):
+            raise TypeError(f"`phrases` must be a list of texts, not {shown(phrases)}")
+        if too_long := [phrase for phrase in phrases if len(phrase) > MAX_CHARACTERS]:
+            raise ValueError(f"phrase {shown(too_long[0])} has more than {MAX_CHARACTERS} characters: shorten it")
+        if not isinstance(fitted, Mapping):
+            raise TypeError(f"`calibration` must be a table, not {shown(fitted)}")
+        weights = {name: fitted[name] for name in ("offset", *evidence)}
         known = {"phrases", "least_confidence", "calibration"}
-        if unknown := [*fitted, *(name for name in raw if name not in known)]:
+        if unknown := [name for name in fitted if name not in weights] + [name for name in raw if name not in known]:
             raise TypeError(f"no setting {', '.join(unknown)}")
-        return cls(tuple(raw["phrases"]), float(raw["least_confidence"]), calibration)
+        check_number("least_confidence", least_confidence, 0.0, 1.0)
+        for name, weight in weights.items():
+            check_number(f"calibration.{name}", weight, -MAX_WEIGHT, MAX_WEIGHT)
+        offset = float(weights.pop("offset"))
+        calibration = Calibration(offset, {name: float(weight) for name, weight in weights.items()})
+        return cls(tuple(phrases), float(least_confidence), calibration)
 
 
 def logit(probability: float) -> float:

@@ -2,18 +2,28 @@
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from features.utterances import UtteranceSettings
+from models.bounds import check_number, shown
 from models.errors import GroupError
+from models.phrases import MAX_CHARACTERS
 
 GROUP_FILE: Final = Path(__file__).parent / "group.toml"
 
-_UTTERANCE_FIELDS: Final = frozenset(UtteranceSettings.__dataclass_fields__)
+_UTTERANCE_BOUNDS: Final = {  # seconds, but for the threshold
+    "threshold": (0.01, 0.99),
+    "min_silence_s": (0.0, 60.0),
+    "min_speech_s": (0.0, 60.0),
+    "pad_s": (0.0, 10.0),
+    "max_s": (1.0, 600.0),
+}
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _FIELDS: Final = {"name": str, "family": str, "task": str, "enabled": bool, "source": str}
 
 
@@ -28,9 +38,7 @@ class ModelSpec:
     source: str
     sha256: Mapping[str, str]  # of each file of weights
     settings: Mapping[str, Any]
-    search: Mapping[
-        str, Any
-    ]  # what it looks for in a text that it has read, and how: "phrases" and settings of its own
+    search: Mapping[str, Any]  # what it looks for in a text, and how: "phrases" and settings of its own
     utterances: Mapping[str, float]  # how the speech that it is given was cut
     version: str
     text_version: str  # of the texts: that of the model before it looks for anything
@@ -57,12 +65,17 @@ def load_group(phrases: tuple[str, ...], path: Path = GROUP_FILE) -> Group:
         path: The group file.
 
     Raises:
-        GroupError: The file is wrong.
+        GroupError: The file is wrong, or a phrase is too long.
     """
+    for phrase in phrases:
+        if len(phrase) > MAX_CHARACTERS:
+            raise GroupError(f"phrase {shown(phrase)} has more than {MAX_CHARACTERS} characters: shorten it")
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise GroupError(f"{path}: {error}") from error
+    except RecursionError as error:
+        raise GroupError(f"{path}: tables or lists are nested too deep: flatten them") from error
     utterances = _utterances(raw.get("utterances", {}), path)
     entries = raw.get("model", [])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -75,20 +88,32 @@ def load_group(phrases: tuple[str, ...], path: Path = GROUP_FILE) -> Group:
 
 
 def _spec(entry: Mapping[str, Any], utterances: Mapping[str, float], phrases: tuple[str, ...], path: Path) -> ModelSpec:
-    name = entry.get("name", "(without a name)")
+    name = shown(entry["name"]) if "name" in entry else "(without a name)"
     for field, kind in _FIELDS.items():
         if not isinstance(entry.get(field), kind):
-            raise GroupError(f"{path}: model {name}: `{field}` must be a {kind.__name__}, not {entry.get(field)!r}")
+            raise GroupError(
+                f"{path}: model {name}: `{field}` must be a {kind.__name__}, not {shown(entry.get(field))}"
+            )
+    if not _NAME.fullmatch(entry["name"]):
+        raise GroupError(f"{path}: model {name}: a name is made of letters, digits, `.`, `_` and `-`: rename it")
     for field in ("settings", "search", "sha256"):
         if not isinstance(entry.get(field, {}), dict):
             raise GroupError(f"{path}: model {name}: `{field}` must be a table, headed [model.{field}]")
     settings, search = dict(entry.get("settings", {})), dict(entry.get("search", {}))
     for field, value in [*settings.items(), *search.items()]:
-        if not isinstance(value, str | bool | int | float | list | dict):
-            raise GroupError(f"{path}: model {name}: setting `{field}` must not be {value!r}: put it in quotes")
+        try:
+            _check(field, value)
+        except (TypeError, ValueError) as error:
+            raise GroupError(f"{path}: model {name}: setting {error}") from error
     if entry["task"] == "phrases":
         search["phrases"] = list(phrases)
     sha256 = dict(entry.get("sha256", {}))
+    for file, digest in sha256.items():
+        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+            raise GroupError(
+                f"{path}: model {name}: `sha256` of {file} must be 64 hexadecimal digits in lower case, not "
+                f"{shown(digest)}: see what `sha256sum` prints"
+            )
     return ModelSpec(
         **{field: entry[field] for field in _FIELDS},
         sha256=sha256,
@@ -100,15 +125,28 @@ def _spec(entry: Mapping[str, Any], utterances: Mapping[str, float], phrases: tu
     )
 
 
+def _check(field: str, value: object) -> None:
+    """Refuse what no version can be made of, however deep in a setting it is."""
+    if isinstance(value, dict | list):
+        for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+            _check(f"{field}.{key}", each)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        check_number(field, value)
+    elif not isinstance(value, str | bool):
+        raise TypeError(f"`{field}` must not be {shown(value)}: put it in quotes")
+
+
 def _utterances(raw: object, path: Path) -> Mapping[str, float]:
-    known = ", ".join(sorted(_UTTERANCE_FIELDS))
+    known = ", ".join(sorted(_UTTERANCE_BOUNDS))
     if not isinstance(raw, dict):
         raise GroupError(f"{path}: `utterances` must be a table, headed [utterances]")
     for field, value in raw.items():
-        if field not in _UTTERANCE_FIELDS:
+        if field not in _UTTERANCE_BOUNDS:
             raise GroupError(f"{path}: utterances: no setting `{field}`; known are {known}")
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise GroupError(f"{path}: utterances: `{field}` must be a number, not {value!r}")
+        try:
+            check_number(field, value, *_UTTERANCE_BOUNDS[field])
+        except (TypeError, ValueError) as error:
+            raise GroupError(f"{path}: utterances: {error}") from error
     return raw
 
 

@@ -19,6 +19,7 @@ from features.denoising import denoised, weights
 from features.levels import level_range_db
 from features.pieces import Wants
 from models.alignment import align
+from models.bounds import check_numbers, check_text
 from models.confidence import Evidence, Search, logit
 from models.errors import ModelUnavailableError
 from models.group import ModelSpec
@@ -31,6 +32,13 @@ SAMPLE_RATE: Final = 16_000  # Hz
 QUIET: Final = 1e-4  # a peak below it is not scaled up: -80 dBFS
 MAX_RANGE_DB: Final = 25.0  # beyond it there is hardly any noise
 MAX_LETTERS: Final = 10  # of the longest phrase that the confidence was fitted on
+BOUNDS: Final = {  # of the settings
+    "peak": (0.001, 1.0),  # of full scale
+    "silence_s": (0.0, 10.0),
+    "tokens_per_s": (0.0, 100.0),
+    "denoise_below_db": (0.0, 200.0),
+    "denoise_by_db": (0.0, 200.0),
+}
 EVIDENCE: Final = ("log_odds", "quality", "level_range", "letters", "heard", "heard_quality")
 """What speaks for a phrase: see `evidence_of`."""
 
@@ -46,6 +54,10 @@ class Settings:
     denoise_by_db: float
     denoiser_sha256: str
 
+    def __post_init__(self) -> None:
+        check_numbers(self, BOUNDS)
+        check_text("denoiser_sha256", self.denoiser_sha256)
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -59,14 +71,15 @@ def load(spec: ModelSpec, folder: Path) -> "Moonshine":
     """Load Moonshine from `folder`.
 
     Raises:
-        ModelUnavailableError: A setting is missing or unknown, or onnxruntime refuses the weights.
+        ModelUnavailableError: A setting is missing, unknown or impossible, or onnxruntime refuses the weights.
     """
     try:
         settings, search = Settings(**spec.settings), Search.of(spec.search, EVIDENCE)
+    except (TypeError, KeyError, ValueError) as error:
+        raise ModelUnavailableError(f"{spec.name}: its settings in the group file are wrong: {error}") from error
+    try:
         weights(settings.denoiser_sha256)
         return Moonshine(spec, settings, search, folder)
-    except (TypeError, KeyError) as error:
-        raise ModelUnavailableError(f"{spec.name}: its settings in the group file are wrong: {error}") from error
     except Exception as error:
         raise ModelUnavailableError(f"{spec.name}: cannot be loaded from {folder}: {error}") from error
 

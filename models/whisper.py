@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.pieces import Wants
+from models.bounds import check_numbers, check_text
 from models.confidence import Evidence, Search, logit
 from models.errors import ModelUnavailableError
 from models.group import ModelSpec
@@ -25,6 +26,7 @@ OTHER_FILES: Final = ("vocabulary.txt", "vocabulary.json", "preprocessor_config.
 MARKS: Final = 8  # tokens for marks of time, beside those of the text
 EVIDENCE: Final = ("log_odds", "quality")
 """What speaks for a phrase, which is always in the text: its probability, and the text's mean log-probability."""
+BOUNDS: Final = {"beam_size": (1, 100), "tokens_per_s": (0.0, 100.0)}  # of the settings
 MOST_TOKENS: Final = 440  # the decoder has 448 places, and some are taken when it begins
 
 
@@ -36,6 +38,13 @@ class Settings:
     beam_size: int
     tokens_per_s: float
     compute_type: str  # of CTranslate2: "int8" for speed, "float32" as trained
+
+    def __post_init__(self) -> None:
+        check_numbers(self, BOUNDS)
+        if not isinstance(self.beam_size, int):
+            raise TypeError(f"`beam_size` must be a whole number, not {self.beam_size}")
+        check_text("language", self.language)
+        check_text("compute_type", self.compute_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,7 @@ def load(spec: ModelSpec, folder: Path) -> "Whisper":
         ) from error
     try:
         settings, search = Settings(**spec.settings), Search.of(spec.search, EVIDENCE)
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, ValueError) as error:
         raise ModelUnavailableError(f"{spec.name}: its settings in the group file are wrong: {error}") from error
     unnamed = [name for name in OTHER_FILES if (folder / name).exists() and name not in spec.sha256]
     if unnamed:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from models.confidence import Calibration, Search, logit
 from models.moonshine import EVIDENCE, MAX_LETTERS, evidence_of
+from models.phrases import MAX_CHARACTERS
 from models.spotting import Spot
 
 CALIBRATION = Calibration(0.5, {"log_odds": 0.5, "quality": 2.0})
@@ -62,6 +63,32 @@ def test_what_is_missing_is_named(name: str) -> None:
 def test_what_nobody_knows_is_named(table: Mapping[str, Any]) -> None:
     with pytest.raises(TypeError, match="temperature"):
         Search.of({**RAW, **table}, ("log_odds", "quality"))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -0.1, 5, "0.5", True, None])
+def test_a_least_confidence_that_is_no_probability_is_refused(value: object) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"`least_confidence`.*{value!r}"):
+        Search.of({**RAW, "least_confidence": value}, ("log_odds", "quality"))
+
+
+@pytest.mark.parametrize("name", ["offset", "log_odds"])
+@pytest.mark.parametrize("value", [math.nan, -math.inf, 1e300, 10**400, "3", False])
+def test_a_weight_that_is_no_finite_number_is_refused(name: str, value: object) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"`calibration.{name}`"):
+        Search.of({**RAW, "calibration": {**RAW["calibration"], name: value}}, ("log_odds", "quality"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("calibration", 3), ("calibration", "abc"), ("phrases", "call"), ("phrases", [1])]
+)
+def test_a_value_of_another_kind_is_refused_by_its_name(name: str, value: object) -> None:
+    with pytest.raises(TypeError, match=f"`{name}`"):
+        Search.of({**RAW, name: value}, ("log_odds", "quality"))
+
+
+def test_a_phrase_that_is_too_long_is_refused() -> None:
+    with pytest.raises(ValueError, match="shorten it"):
+        Search.of({**RAW, "phrases": ["call", "y" * (MAX_CHARACTERS + 1)]}, ("log_odds", "quality"))
 
 
 @given(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from features.utterances import UtteranceSettings
 from models.errors import GroupError
 from models.group import GROUP_FILE, ModelSpec, load_group, version_of
+from models.phrases import MAX_CHARACTERS
 
 Write = Callable[[Mapping[str, Any]], Path]
 Draft = dict[str, Any]
@@ -121,7 +122,7 @@ def test_the_family_changes_the_version(draft: Draft, write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("name", "my own name"), ("enabled", False), ("source", "package:elsewhere/weights")]
+    ("field", "value"), [("name", "my-own_name.2"), ("enabled", False), ("source", "package:elsewhere/weights")]
 )
 def test_name_switch_and_place_leave_the_version(draft: Draft, write: Write, field: str, value: str | bool) -> None:
     before = only(write(draft)).version
@@ -228,6 +229,79 @@ def test_a_setting_that_no_version_can_be_made_of_is_refused_by_model_and_field(
     reason = refusal(tmp_path / "group.toml")
     assert draft["model"][0]["name"] in reason
     assert "peak" in reason
+
+
+@pytest.mark.parametrize(
+    "value", ["[1, [1979-05-27]]", "{a = {b = 1979-05-27}}", "nan", "-inf", "1" * 400, f"0x{'f' * 5000}", "[nan]"]
+)
+@pytest.mark.parametrize("table", ["settings", "search"])
+def test_a_value_that_no_version_can_be_made_of_is_refused_wherever_it_is(
+    draft: Draft, write: Write, table: str, value: str
+) -> None:
+    path = write(draft | {"model": [draft["model"][0] | {table: {"surprise": "HERE"}}]})
+    path.write_text(path.read_text().replace('"HERE"', value))
+    assert "`surprise" in refusal(path)
+
+
+def test_lists_that_are_nested_too_deep_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "group.toml").write_text(f"a = {'[' * 5000}{']' * 5000}", encoding="utf-8")
+    assert "nested" in refusal(tmp_path / "group.toml")
+
+
+@pytest.mark.parametrize("digest", ["1979-05-27", "94", '"94e9"', f'"{"g" * 64}"', f'"{"A" * 64}"', "0x" + "f" * 5000])
+def test_what_is_no_sha256_is_refused_by_model_and_file(draft: Draft, write: Write, digest: str) -> None:
+    path = write(draft | {"model": [draft["model"][0] | {"sha256": {"model.bin": "HERE"}}]})
+    path.write_text(path.read_text().replace('"HERE"', digest))
+    reason = refusal(path)
+    assert draft["model"][0]["name"] in reason
+    assert "model.bin" in reason
+    assert "64 hexadecimal digits" in reason
+
+
+@pytest.mark.parametrize("name", ["", " ", "a/b", "..\\b", "a b", "größer", "a\n"])
+def test_a_name_that_is_not_plain_is_refused(draft: Draft, write: Write, name: str) -> None:
+    draft["model"][0]["name"] = name
+    reason = refusal(write(draft))
+    assert repr(name) in reason
+    assert "rename it" in reason
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("threshold", 7),
+        ("threshold", 0),
+        ("threshold", True),
+        ("max_s", float("nan")),
+        ("max_s", 0),
+        ("max_s", -1),
+        ("max_s", 10**400),
+        ("min_silence_s", float("inf")),
+        ("min_speech_s", -0.1),
+        ("pad_s", -5),
+    ],
+)
+def test_an_utterance_setting_out_of_its_bounds_is_refused_with_its_name_and_value(
+    draft: Draft, write: Write, field: str, value: float
+) -> None:
+    draft["utterances"][field] = "HERE"
+    path = write(draft)
+    path.write_text(path.read_text().replace('"HERE"', "true" if value is True else str(value)))
+    reason = refusal(path)
+    assert f"`{field}`" in reason
+    assert repr(value)[:20] in reason
+
+
+def test_the_bounds_are_those_of_all_utterance_settings_and_hold_their_defaults(draft: Draft, write: Write) -> None:
+    defaults = asdict(UtteranceSettings())
+    assert load_group((), write(draft | {"utterances": defaults})).utterances == defaults
+
+
+def test_a_phrase_that_is_too_long_is_refused(draft: Draft, write: Write) -> None:
+    path = write(draft)
+    assert only(path, ("y" * MAX_CHARACTERS,)).search["phrases"] == ["y" * MAX_CHARACTERS]
+    with pytest.raises(GroupError, match=f"'yyy.*more than {MAX_CHARACTERS} characters: shorten it"):
+        load_group(("y" * (MAX_CHARACTERS + 1),), path)
 
 
 @pytest.mark.parametrize("utterances", [3, {"threshold": "high"}, {"treshold": 0.5}])

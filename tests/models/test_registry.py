@@ -1,6 +1,7 @@
 """From a line of the group to a loaded model: nothing is loaded but the weights that the group names."""
 
 import hashlib
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -152,6 +153,31 @@ SEARCH = ["phrases", "least_confidence", "calibration"]
 def test_a_missing_setting_is_refused_by_its_name(spec: ModelSpec, table: str, name: str) -> None:
     rest = {other: value for other, value in getattr(spec, table).items() if other != name}
     assert f"'{name}'" in refusal(replace(spec, **{table: rest}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("peak", "x"),
+        ("peak", 0),
+        ("peak", True),
+        ("tokens_per_s", math.inf),
+        ("silence_s", -1),
+        ("denoise_below_db", "no"),
+        ("denoise_by_db", math.nan),
+        ("denoiser_sha256", 3),
+    ],
+)
+def test_an_impossible_setting_is_refused_by_its_name_and_value(spec: ModelSpec, name: str, value: object) -> None:
+    reason = refusal(replace(spec, settings=dict(spec.settings) | {name: value}))
+    assert "its settings in the group file are wrong" in reason
+    assert f"`{name}`" in reason
+    assert repr(value) in reason
+
+
+def test_an_impossible_search_is_refused_by_its_name_and_value(spec: ModelSpec) -> None:
+    reason = refusal(replace(spec, search=dict(spec.search) | {"least_confidence": 5}))
+    assert "its settings in the group file are wrong: `least_confidence` must be from 0 to 1, not 5" in reason
 
 
 def test_a_denoiser_of_other_weights_is_refused(spec: ModelSpec) -> None:

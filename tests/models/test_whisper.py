@@ -95,6 +95,17 @@ def test_a_missing_setting_is_refused_by_its_name(whisper: ModelSpec, table: str
     assert f"'{name}'" in refusal(replace(whisper, **{table: rest}))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("language", 3), ("compute_type", ""), ("beam_size", 0), ("beam_size", 2.5), ("tokens_per_s", math.nan)],
+)
+def test_an_impossible_setting_is_refused_by_its_name_and_value(whisper: ModelSpec, name: str, value: object) -> None:
+    reason = refusal(replace(whisper, settings=dict(whisper.settings) | {name: value}))
+    assert "its settings in the group file are wrong" in reason
+    assert f"`{name}`" in reason
+    assert repr(value) in reason
+
+
 def test_importing_the_family_imports_neither_faster_whisper_nor_torch() -> None:
     code = "import sys, models.whisper; print({'faster_whisper', 'ctranslate2', 'torch'} & set(sys.modules) or 'none')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
