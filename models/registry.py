@@ -30,8 +30,11 @@ FAMILIES: Final = {
         "models.moonshine:load",
         revision=1,
         files=("encoder_model.ort", "decoder_model_merged.ort", "tokenizer.bin"),
+        search_revision=1,
     ),
-    "whisper": Family("models.whisper:load", revision=1, files=("model.bin", "config.json", "tokenizer.json")),
+    "whisper": Family(
+        "models.whisper:load", revision=1, files=("model.bin", "config.json", "tokenizer.json"), search_revision=1
+    ),
 }
 
 

@@ -128,7 +128,8 @@ def test_the_quality_is_the_mean_over_the_tokens_and_the_end(tokenizer: Tokenize
 
 def test_words_behind_one_that_was_pieced_together_otherwise_keep_their_probability(tokenizer: Tokenizer) -> None:
     tokens = tokenizer.encode("undelete this message")
-    pieced = next(way for way in tokenizer.respelled(tokens, 0).values() if way != tokens)
+    other = next(token for token in tokenizer.beginnings(tokens, 0) if token != tokens[0])
+    pieced = tokenizer.respelled(tokens, 0, other)
     score = decoder(tokenizer, {tuple(pieced): 1.0})
     found = Spotter(["this"], tokenizer).spot("undelete this message", score)
     assert chances(found) == [(1, 1, 1.0, True)]
