@@ -200,8 +200,10 @@ def _score_recording(
         with lake.media.on_disk(job.sha256) as path:
             _score_pieces(path, scores)
     except (FeatureError, MissingError) as error:
-        for score in scores:
-            score.reason = str(error)
+        _fail(scores, str(error))
+    except Exception as error:
+        log.exception("%s cannot be cut", job.file_id)
+        _fail(scores, f"{type(error).__name__}: {error}")
     for score in scores:
         found = [] if score.reason else score.predictions()
         rows["coverage"].append(
@@ -210,6 +212,11 @@ def _score_recording(
         if not score.reason:
             rows["utterances"] += score.utterances
             rows["predictions"] += found
+
+
+def _fail(scores: list["_Score"], reason: str) -> None:
+    for score in scores:
+        score.reason = reason
 
 
 def _score_pieces(path: Path, scores: list["_Score"]) -> None:

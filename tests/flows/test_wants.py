@@ -15,7 +15,7 @@ from features.pieces import Wants
 from flows.infer import make_plan
 from flows.ingest import ingest
 from flows.refresh import record_group
-from flows.shards import joined, score_shard
+from flows.shards import Scored, joined, score_shard
 from models import registry
 from models.group import GROUP_FILE, Group, ModelSpec, load_group
 from models.protocol import Answer, Detection
@@ -77,15 +77,20 @@ def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Group:
     return load_group(("goodbye",), path)
 
 
-def test_each_model_is_given_what_it_wants_and_one_that_fails_stops_no_other(
-    prefect_url: str, lake: Lake, incoming: Path, group: Group
-) -> None:
-    soundfile.write(incoming / "long.wav", np.zeros(SECONDS * 8000), 8000)
+def ingested_and_scored(lake: Lake, group: Group) -> Scored:
+    """Score the one recording of the watched folder in this process."""
     ingest()
     with lake.index() as index:
         record_group(lake, index, group, uuid.uuid4())
         (shard,) = make_plan(index).shards
-        scored = score_shard(shard, place=lake.place, specs=group.enabled, reference=uuid.uuid4())
+        return score_shard(shard, place=lake.place, specs=group.enabled, reference=uuid.uuid4())
+
+
+def test_each_model_is_given_what_it_wants_and_one_that_fails_stops_no_other(
+    prefect_url: str, lake: Lake, incoming: Path, group: Group
+) -> None:
+    soundfile.write(incoming / "long.wav", np.zeros(SECONDS * 8000), 8000)
+    scored = ingested_and_scored(lake, group)
     rows = {
         name: read_tables(lake.store, scored.files, name).to_pylist()
         for name in ("coverage", "predictions", "utterances")
@@ -135,11 +140,20 @@ def test_times_are_those_of_the_recording_at_odd_rates_too(
     prefect_url: str, lake: Lake, incoming: Path, group: Group, rate: int
 ) -> None:
     soundfile.write(incoming / "odd.wav", np.zeros(SECONDS * rate), rate)
-    ingest()
-    with lake.index() as index:
-        record_group(lake, index, group, uuid.uuid4())
-        (shard,) = make_plan(index).shards
-        scored = score_shard(shard, place=lake.place, specs=group.enabled, reference=uuid.uuid4())
+    scored = ingested_and_scored(lake, group)
     ends = [row["end_s"] for row in read_tables(lake.store, scored.files, "predictions").to_pylist()]
     assert max(ends) == pytest.approx(SECONDS, abs=0.002)
     assert sum(end == pytest.approx(SECONDS, abs=0.002) for end in ends) == 4, "of the whole, and of the last window"
+
+
+def test_a_recording_that_cannot_be_cut_fails_for_each_model_and_stops_no_other(
+    prefect_url: str, lake: Lake, incoming: Path, group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("no such voice activity")
+
+    soundfile.write(incoming / "a.wav", np.zeros(8000), 8000)
+    monkeypatch.setattr("flows.shards.cut_recording", fails)
+    scored = ingested_and_scored(lake, group)
+    reasons = {row["reason"] for row in read_tables(lake.store, scored.files, "coverage").to_pylist()}
+    assert (scored.failures, reasons) == (4, {"RuntimeError: no such voice activity"})
