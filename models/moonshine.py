@@ -65,6 +65,7 @@ class Encoded:
 
     mask: NDArray[np.int64]  # shape (1, time)
     hidden: NDArray[np.float32]  # shape (1, frame, channel)
+    range_db: float  # of its levels: `features.levels.level_range_db`
 
 
 def load(spec: ModelSpec, folder: Path) -> "Moonshine":
@@ -115,9 +116,10 @@ class Moonshine:
         Args:
             waveform: Samples in [-1, 1] at SAMPLE_RATE. Shape (time,).
         """
-        samples = self._prepared(waveform)
+        range_db = level_range_db(waveform, SAMPLE_RATE)
+        samples = self._prepared(waveform, range_db)
         mask = np.ones(samples.shape, np.int64)
-        return Encoded(mask, self._encoder.run(None, {"input_values": samples, "attention_mask": mask})[0])
+        return Encoded(mask, self._encoder.run(None, {"input_values": samples, "attention_mask": mask})[0], range_db)
 
     def read(self, encoded: Encoded) -> str:
         """Return the greedy text of an utterance."""
@@ -146,9 +148,9 @@ class Moonshine:
         if not self._search.phrases:
             return ()
         found = self.spot(encoded, text)
-        range_db = level_range_db(waveform, SAMPLE_RATE)
         rated = [
-            (spot, self._search.calibration.of(evidence_of(spot, found.quality, range_db))) for spot in found.spots
+            (spot, self._search.calibration.of(evidence_of(spot, found.quality, encoded.range_db)))
+            for spot in found.spots
         ]
         likely = [(spot, confidence) for spot, confidence in rated if confidence >= self._search.least_confidence]
         if not likely:
@@ -187,8 +189,8 @@ class Moonshine:
         )
         return outputs
 
-    def _prepared(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-        if level_range_db(waveform, SAMPLE_RATE) < self._settings.denoise_below_db:
+    def _prepared(self, waveform: NDArray[np.float32], range_db: float) -> NDArray[np.float32]:
+        if range_db < self._settings.denoise_below_db:
             waveform = denoised(waveform, SAMPLE_RATE, self._settings.denoise_by_db, self._settings.denoiser_sha256)
         peak = float(np.abs(waveform).max(initial=0))
         scaled = waveform * np.float32(self._settings.peak / peak) if peak > QUIET else waveform
@@ -206,7 +208,7 @@ def evidence_of(spot: Spot, quality: float, range_db: float) -> Evidence:
     Args:
         spot: The phrase at its place.
         quality: Mean log-probability of the tokens of the utterance's text.
-        range_db: The utterance's range of levels, `features.levels.level_range_db`: the smaller, the more noise.
+        range_db: The utterance's range of levels: the smaller, the more noise.
     """
     heard = float(spot.heard)
     return {

@@ -85,9 +85,9 @@ class Spotter:
         logs = score(tokens)
         best, settled = (tokens, logs), 0
         for _ in range(RESPELLINGS):
-            for place in self._doubtful(tokens, logs):
+            for place in self._doubtful(tokens, logs, settled):
                 likeliest = max(self._tokenizer.beginnings(tokens, place), key=lambda token: float(logs[place, token]))
-                if place >= settled and likeliest != tokens[place]:
+                if likeliest != tokens[place]:
                     break
             else:
                 break
@@ -96,8 +96,8 @@ class Spotter:
             best = max(best, (tokens, logs), key=lambda written: float(np.mean(_chosen(*written))))
         return best
 
-    def _doubtful(self, tokens: list[int], logs: NDArray[np.float32]) -> list[int]:
-        """Return the places of unlikely tokens, and those before them in their words."""
+    def _doubtful(self, tokens: list[int], logs: NDArray[np.float32], settled: int) -> list[int]:
+        """Return the places, from `settled` on, of unlikely tokens, and those before them in their words."""
         found: list[int] = []
         word: list[int] = []
         for place, token in enumerate(tokens):
@@ -105,7 +105,7 @@ class Spotter:
             if logs[place, token] < UNLIKELY:
                 found += word
                 word = []
-        return found
+        return [place for place in found if place >= settled]
 
     def _along(self, places: "_Places", first: int, last: int, chosen: list[float], logs: NDArray[np.float32]) -> float:
         """Return the log-probability of words of the text itself."""

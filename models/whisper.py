@@ -123,8 +123,10 @@ class Whisper:
         four fifths of the cost, and the very tokens that were written: the tokenizer.json of published weights lacks
         the first merge, so that it spells " the" with two tokens where the decoder writes one.
         """
-        if text is not None and not any(list(find_phrase(phrase, words_of(text))) for phrase in self._search.phrases):
-            return Answer((), text)
+        if text is not None:
+            words = words_of(text)
+            if not any(True for phrase in self._search.phrases for _ in find_phrase(phrase, words)):
+                return Answer((), text)
         reading = self.read(waveform)
         return Answer(find(reading, self._search, len(waveform) / SAMPLE_RATE), reading.text if text is None else text)
 

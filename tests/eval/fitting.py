@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from features.levels import level_range_db
 from models import moonshine, whisper
 from models.confidence import Calibration, Evidence
 from models.group import ModelSpec
@@ -48,9 +47,9 @@ def of_moonshine(model: Model, waveform: NDArray[np.float32]) -> Iterator[Possib
     assert isinstance(model, moonshine.Moonshine)
     encoded = model.encode(waveform)
     text = model.read(encoded)
-    found, range_db = model.spot(encoded, text), level_range_db(waveform, model.sample_rate)
+    found = model.spot(encoded, text)
     for spot, (start_s, end_s) in zip(found.spots, moonshine.place(found.spots, waveform, text), strict=True):
-        yield spot.phrase, start_s, end_s, moonshine.evidence_of(spot, found.quality, range_db)
+        yield spot.phrase, start_s, end_s, moonshine.evidence_of(spot, found.quality, encoded.range_db)
 
 
 def of_whisper(model: Model, waveform: NDArray[np.float32]) -> Iterator[Possible]:
