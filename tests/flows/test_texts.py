@@ -40,6 +40,14 @@ def shown(index: Index) -> tuple[Any, Any]:
     return predictions(index), utterances(index)
 
 
+def changed_group(folder: Path, before: str, after: str) -> Path:
+    """Write the project's group file with something in it replaced, and return its path."""
+    text, path = GROUP_FILE.read_text(), folder / "group.toml"
+    assert before in text
+    path.write_text(text.replace(before, after))
+    return path
+
+
 def must_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Moonshine, "read", lambda *_: pytest.fail("it was read again"))
 
@@ -93,8 +101,7 @@ def test_a_text_whose_file_is_gone_is_read_again(ingested: Lake, monkeypatch: py
 def test_another_cut_of_the_speech_reads_everything_again(
     ingested: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changed = tmp_path / "group.toml"
-    changed.write_text(GROUP_FILE.read_text().replace("pad_s = 0.2", "pad_s = 0.1"))
+    changed = changed_group(tmp_path, "pad_s = 0.2", "pad_s = 0.1")
     with ingested.index() as index:
         refresh(ingested, index, load_group(("goodbye",)))
         read = Moonshine.read
@@ -107,8 +114,7 @@ def test_another_cut_of_the_speech_reads_everything_again(
 def test_texts_of_any_reference_that_is_kept_are_used_again(
     ingested: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changed = tmp_path / "group.toml"
-    changed.write_text(GROUP_FILE.read_text().replace("peak = 0.9", "peak = 0.8"))
+    changed = changed_group(tmp_path, "peak = 0.9", "peak = 0.8")
     with ingested.index() as index:
         refresh(ingested, index, load_group(("goodbye",)))
         refresh(ingested, index, load_group(("goodbye",), changed))
@@ -117,8 +123,7 @@ def test_texts_of_any_reference_that_is_kept_are_used_again(
 
 
 def test_the_diff_says_that_the_phrases_changed_or_which_other_setting(ingested: Lake, tmp_path: Path) -> None:
-    changed = tmp_path / "group.toml"
-    changed.write_text(GROUP_FILE.read_text().replace("least_confidence = 0.1 ", "least_confidence = 0.2 "))
+    changed = changed_group(tmp_path, "least_confidence = 0.1 ", "least_confidence = 0.2 ")
     references = []
     with ingested.index() as index:
         for group in (load_group(("press",)), load_group(("press", "two")), load_group(("press", "two"), changed)):
