@@ -15,6 +15,7 @@ GROUP_FILE: Final = Path(__file__).parent / "group.toml"
 
 _UTTERANCE_FIELDS: Final = frozenset(UtteranceSettings.__dataclass_fields__)
 _FIELDS: Final = {"name": str, "family": str, "task": str, "enabled": bool, "source": str}
+_OPTIONAL: Final = {"revision": str, "trusted": bool}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class ModelSpec:
     utterances: Mapping[str, float]  # how the speech that it is given was cut
     version: str
     text_version: str  # of the texts: that of the model before it looks for anything
+    revision: str = ""  # of the source, where that has revisions; what is loaded is what `sha256` says all the same
+    trusted: bool = False  # what its files may do when they are loaded is the user's own concern
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,9 @@ def _spec(entry: Mapping[str, Any], utterances: Mapping[str, float], phrases: tu
     for field, kind in _FIELDS.items():
         if not isinstance(entry.get(field), kind):
             raise GroupError(f"{path}: model {name}: `{field}` must be a {kind.__name__}, not {entry.get(field)!r}")
+    for field, kind in _OPTIONAL.items():
+        if not isinstance(entry.get(field, kind()), kind):
+            raise GroupError(f"{path}: model {name}: `{field}` must be a {kind.__name__}, not {entry[field]!r}")
     for field in ("settings", "search", "sha256"):
         if not isinstance(entry.get(field, {}), dict):
             raise GroupError(f"{path}: model {name}: `{field}` must be a table, headed [model.{field}]")
@@ -97,6 +103,7 @@ def _spec(entry: Mapping[str, Any], utterances: Mapping[str, float], phrases: tu
         utterances=utterances,
         version=version_of(entry["family"], sha256, settings, utterances, search),
         text_version=version_of(entry["family"], sha256, settings, utterances),
+        **{field: entry[field] for field in _OPTIONAL if field in entry},
     )
 
 
