@@ -188,7 +188,7 @@ def test_every_name_on_the_lists_is_there(name: str) -> None:
     found = pydoc.locate(name)
     assert callable(found), name
     assert isinstance(found, type) == (name in OBJECTS)
-    assert name in ENCODERS or not isinstance(found, type) or found.__module__.startswith(name.split(".")[0])
+    assert name in ENCODERS or not isinstance(found, type) or found.__module__.startswith(name.partition(".")[0])
 
 
 @dataclass
