@@ -31,6 +31,17 @@ FAMILIES: Final = {
         revision=1,
         files=("encoder_model.ort", "decoder_model_merged.ort", "tokenizer.bin"),
     ),
+    **{
+        f"speechbrain-{kind}": Family(
+            f"models.speechbrain_models:load_{loader}", revision=1, files=("hyperparams.yaml",), apart=True
+        )
+        for kind, loader in {
+            "asr": "recogniser",
+            "classifier": "classifier",
+            "speaker": "speaker",
+            "vad": "speech",
+        }.items()
+    },
     "whisper": Family("models.whisper:load", revision=1, files=("model.bin", "config.json", "tokenizer.json")),
 }
 
