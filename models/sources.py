@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES: Final = 4 * 2**30  # of all files of a model
 BLOCK: Final = 2**20  # bytes read at a time
-CONNECT_S: Final = 20.0
+CONNECT_S: Final = 10.0
 SILENCE_S: Final = 60.0  # without a byte
 WEIGHTS: Final = frozenset(
     {".bin", ".ckpt", ".json", ".model", ".onnx", ".ort", ".pt", ".pth", ".safetensors", ".txt", ".yaml", ".yml"}

@@ -95,7 +95,7 @@ def require_harmless(text: str, owner: str, *, resolved: bool = False) -> None:
     Raises:
         ModelUnavailableError: There is something else in it, or it is no YAML.
     """
-    for node in _nodes(_composed(text, owner)):
+    for node in _nodes(_composed(text, owner), owner):
         line, tag = node.start_mark.line + 1, str(node.tag)
         if reason := _objection(node, tag, resolved):
             raise ModelUnavailableError(f"{owner}, line {line}: {reason}: {_REMEDY}")
@@ -236,7 +236,7 @@ def _composed(text: str, owner: str) -> Any:
         raise ModelUnavailableError(f"{owner} cannot be read as YAML: {error}") from error
 
 
-def _nodes(root: Any) -> Iterator[Any]:
+def _nodes(root: Any, owner: str) -> Iterator[Any]:
     """Yield a node and those below it, keys too, each once."""
     waiting, seen = [root], set[int]()
     while waiting:
@@ -245,7 +245,7 @@ def _nodes(root: Any) -> Iterator[Any]:
             continue
         seen.add(id(node))
         if len(seen) > MAX_NODES:
-            raise ModelUnavailableError(f"hyperparameters with more than {MAX_NODES} values are not read")
+            raise ModelUnavailableError(f"{owner} has more than {MAX_NODES} values, and is not read")
         yield node
         if isinstance(node.value, list):
             waiting += [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
