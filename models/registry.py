@@ -54,13 +54,20 @@ def load_model(spec: "ModelSpec", cache: Path | None = None) -> Model:
         cache: A folder of this host that keeps files of models. Without one, only what lies on this host is loaded.
 
     Raises:
-        ModelUnavailableError: Its family is unknown, or its weights are not there or not those that it names.
+        ModelUnavailableError: Its family is unknown, its weights are not there or not those that it names, or it cannot
+            be made of them.
     """
     if spec.family not in FAMILIES:
         raise ModelUnavailableError(f"{spec.name}: no family {spec.family!r}; known are {', '.join(sorted(FAMILIES))}")
     module, _, function = FAMILIES[spec.family].loader.partition(":")
     load: Callable[[ModelSpec, Path], Model] = getattr(importlib.import_module(module), function)
-    return load(spec, verified_folder(spec, cache))
+    folder = verified_folder(spec, cache)
+    try:
+        return load(spec, folder)
+    except ModelUnavailableError:
+        raise
+    except Exception as error:  # what a family did not expect of its files must not keep the others back
+        raise ModelUnavailableError(f"{spec.name}: cannot be loaded: {type(error).__name__}: {error}") from error
 
 
 def verified_folder(spec: "ModelSpec", cache: Path | None = None) -> Path:

@@ -1,5 +1,6 @@
 """SpeechBrain's own loading and inference, on small checkpoints made here and on real speech."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from models.group import ModelSpec, load_group
 from models.protocol import Model
 from models.registry import load_model
 from tests import checkpoints
-from tests.models.test_trust import Hostile
+from tests.models.test_trust import HOSTILE, Hostile, hostile_checkpoints
 
 ROOT = Path(__file__).parents[2]
 SECOND = 16_000
@@ -273,6 +274,15 @@ def test_weights_that_no_file_fills_are_refused(changed: Callable[..., ModelSpec
     assert "no file has the weights classifier" in reason
 
 
+def test_a_classifier_without_labels_is_refused(changed: Callable[..., ModelSpec], tmp_path: Path) -> None:
+    spec = changed("hyperparams.yaml", lambda text: text.replace(b"label_encoder: !new", b"labels: !new"))
+    assert "label_encoder" in refusal(spec, tmp_path / "cache")
+    path = Path(spec.source.removeprefix("folder:")) / "hyperparams.yaml"
+    path.write_bytes(path.read_bytes().replace(b"<label_encoder>", b"<labels>"))
+    spec = replace(spec, sha256=checkpoints.digests(path.parent))
+    assert "label_encoder" in refusal(spec, tmp_path / "cache"), "SpeechBrain finds nothing wrong with it"
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [(b"out_neurons: 4", b"out_neurons: 5"), (b"out_neurons: 4", b"neurons: 4"), (b"modules:", b"layers:")],
@@ -292,6 +302,46 @@ def test_an_unknown_setting_is_refused_by_its_name(
 ) -> None:
     spec = entry(family, kind)
     assert "loudness" in refusal(replace(spec, settings={**spec.settings, "loudness": 1}), tmp_path / "cache")
+
+
+HOSTILE_ENTRIES = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from models.errors import ModelUnavailableError
+from models.group import load_group
+from models.registry import load_model
+from tests import checkpoints
+
+found = next(spec for spec in load_group(()).models if spec.family == "speechbrain-classifier")
+for folder in sorted(Path(sys.argv[1]).iterdir()):
+    try:
+        load_model(replace(found, source=f"folder:{folder}", sha256=checkpoints.digests(folder)), Path(sys.argv[2]))
+    except ModelUnavailableError as error:
+        print(folder.name, "refused", flush=True)
+    else:
+        print(folder.name, "LOADED", flush=True)
+"""
+
+
+def test_nothing_hostile_runs_in_a_process_that_scores(folder: Path, tmp_path: Path) -> None:
+    marker, every = tmp_path / "marker", tmp_path / "every"
+    for name, text in HOSTILE.items():
+        shutil.copytree(folder / "classifier", every / name.replace("/", " "))
+        with (every / name.replace("/", " ") / "hyperparams.yaml").open("a", encoding="utf-8") as file:
+            file.write("\n" + text.replace("MARKER", str(marker)) + "\n")
+    for name, path in hostile_checkpoints(tmp_path, marker).items():
+        shutil.copytree(folder / "classifier", every / f"checkpoint {name}")
+        shutil.copy(path, every / f"checkpoint {name}" / "embedding_model.ckpt")
+    done = subprocess.run(
+        [sys.executable, "-c", HOSTILE_ENTRIES, str(every), str(tmp_path / "cache")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert sorted(done.stdout.splitlines()) == sorted(f"{path.name} refused" for path in every.iterdir()), done.stderr
+    assert not marker.exists()
 
 
 OFFLINE = """
