@@ -32,6 +32,17 @@ FAMILIES: Final = {
         files=("encoder_model.ort", "decoder_model_merged.ort", "tokenizer.bin"),
     ),
     "whisper": Family("models.whisper:load", revision=1, files=("model.bin", "config.json", "tokenizer.json")),
+    "callscene": Family(
+        "models.scenes:load",
+        revision=1,
+        files=(
+            "hyperparams.yaml",
+            "mean_var_norm.ckpt",
+            "embedding_model.ckpt",
+            "classifier.ckpt",
+            "label_encoder.ckpt",
+        ),
+    ),
 }
 
 
