@@ -21,7 +21,9 @@ from models.protocol import Answer, Detection
 
 CONTEXT_S: Final = 1  # heard before and behind each second: a busy tone is told from a ring by its pauses
 RINGING: Final = "ringing"
-PAUSE: Final = frozenset({"silence", "noise"})
+SILENCE: Final = "silence"
+SILENT_DBFS: Final = -60.0  # a second whose RMS is lower is silence, whatever is heard before and behind it
+PAUSE: Final = frozenset({SILENCE, "noise"})
 LONGEST_PAUSE_S: Final = 6  # seconds of a pause between two rings, which is ringing: E.180 has up to 5 s, within 10 %
 
 
@@ -65,6 +67,15 @@ def contexts(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.array(found, np.float32)  # a copy: torch wants to be able to write
 
 
+def is_silent(waveform: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which seconds, the last one as far as it goes, are below SILENT_DBFS. Shape (second,)."""
+    energy = np.add.reduceat(np.square(waveform, dtype=np.float64), np.arange(0, len(waveform), SAMPLE_RATE))
+    frames = np.full(len(energy), SAMPLE_RATE)
+    frames[-1] -= -len(waveform) % SAMPLE_RATE
+    silent: NDArray[np.bool_] = energy < frames * 10 ** (SILENT_DBFS / 10)
+    return silent
+
+
 class Scenes:
     """Says of every second what it consists of, and makes spans of seconds that agree."""
 
@@ -89,6 +100,7 @@ class Scenes:
         with torch.inference_mode():
             log_probabilities = self._classifier.classify_batch(torch.from_numpy(contexts(waveform)))[0]
         found: NDArray[np.float32] = log_probabilities.exp().numpy()
+        found[is_silent(waveform)] = [label == SILENCE for label in self.labels]
         return found
 
 

@@ -120,7 +120,7 @@ def accuracy(hparams: dict[str, Any], features: Tensor, labels: NDArray[np.int64
         found = [
             classifier(embedding(norm(batch.float()))).squeeze(1).argmax(1) for batch in torch.split(features, 512)
         ]
-    return float((found == torch.from_numpy(labels)).float().mean())
+    return float(np.mean(found == labels))
 
 
 def write(hparams: dict[str, Any], folder: Path) -> None:

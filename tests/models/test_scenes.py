@@ -169,6 +169,15 @@ def test_other_silence_is_silence(labels: list[str]) -> None:
     assert with_pauses(labels) == labels
 
 
+def test_a_second_below_60_dbfs_is_silence_whatever_is_beside_it(
+    callscene: Scenes, examples: dict[str, Waveform]
+) -> None:
+    call = examples["DTMF"][: 5 * SAMPLE_RATE].copy()
+    call[2 * SAMPLE_RATE : 3 * SAMPLE_RATE] *= np.float32(0.001 / 10)
+    labels = {(span.start_s, span.end_s): span.label for span in callscene.predict(call).detections}
+    assert labels[2.0, 3.0] == "silence"
+
+
 def test_a_spans_confidence_is_the_mean_probability_of_its_seconds() -> None:
     probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]], np.float32)
     first, second = spans(probabilities, ("speech", "music"), 2.5)
