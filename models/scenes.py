@@ -4,6 +4,7 @@ The network is ours (models/callscene/README.md), loaded by SpeechBrain from its
 et al. 2020, arXiv:2005.07143), a linear classifier.
 """
 
+import sys
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Final
@@ -13,11 +14,17 @@ import torch
 from numpy.typing import NDArray
 from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.utils.fetching import FetchConfig, LocalStrategy
+from speechbrain.utils.importutils import LazyModule
 
 from features.pieces import SAMPLE_RATE, Wants
 from models.errors import ModelUnavailableError
 from models.group import ModelSpec
 from models.protocol import Answer, Detection
+
+# SpeechBrain leaves stand-ins for old names and for packages that are not installed in sys.modules: whatever asks every
+# module for its file, as Hypothesis and inspect do, would import them, and fail.
+for _name in [name for name, module in sys.modules.items() if isinstance(module, LazyModule)]:
+    del sys.modules[_name]
 
 CONTEXT_S: Final = 1  # heard before and behind each second: a busy tone is told from a ring by its pauses
 RINGING: Final = "ringing"

