@@ -46,6 +46,17 @@ FAMILIES: Final = {
             "vad": "speech",
         }.items()
     },
+    "callscene": Family(
+        "models.scenes:load",
+        revision=1,
+        files=(
+            "hyperparams.yaml",
+            "mean_var_norm.ckpt",
+            "embedding_model.ckpt",
+            "classifier.ckpt",
+            "label_encoder.ckpt",
+        ),
+    ),
 }
 
 
