@@ -67,6 +67,18 @@ class File(BaseModel):
     transcript: list[Transcript] | None = Field(None, description="Only where `transcript=true` asked for it.")
 
 
+class Model(BaseModel):
+    """A model of the group."""
+
+    name: str
+    version: str
+    task: str = Field(examples=["phrases"])
+    enabled: bool
+    available: bool | None = Field(description="Whether it could be loaded; null while it has not been tried.")
+    reason: str | None = Field(description="Why it could not be loaded; it is tried again every 15 minutes.")
+    since: datetime | None = Field(description="Since when that is so.")
+
+
 class Upload(BaseModel):
     """An acknowledged upload: its bytes are stored durably."""
 

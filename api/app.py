@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import files, uploads
+from api import files, models, uploads
 from api.dependencies import Service
 from api.problems import answer_problems
 from api.trigger import IngestTrigger
@@ -41,5 +41,6 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.include_router(uploads.router)
     app.include_router(files.router)
+    app.include_router(models.router)
     answer_problems(app)
     return app

@@ -4,7 +4,7 @@ What it decides needs neither torch nor a model; those are imported by the proce
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,15 +23,18 @@ from flows.maintain import ask_for_fold
 from flows.progress import Progress
 from flows.refresh import enabled_models, publish_refresh, record_group
 from flows.runs import commit_key, end_quietly, end_with_parent
-from flows.shards import Scored, Shard, cut, failed, jobs_of, score_shard, with_texts
+from flows.shards import Scored, Shard, cut, entry_of, failed, jobs_of, score_shard, with_texts
 from flows.workers import Outcome, Submit, run_shards
-from models.group import ModelSpec, load_group
+from models.errors import ModelUnavailableError
+from models.group import Group, ModelSpec, load_group
+from storage.availability import Tried, after_trying, read_tried, resting, write_tried
 from storage.index import PLANNING_TABLES, Index
 from storage.lake import Lake
 from storage.log import LogEntry
 from storage.missing import missing
 from storage.place import Place
 from storage.settings import get_settings
+from storage.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,31 +64,45 @@ def infer() -> State[Any]:
     settings = get_settings()
     group = load_group(settings.searched_phrases)
     lake = Lake.open(settings.place)
+    tried = read_tried(lake.store)
+    unavailable = resting(tried, {spec.name: entry_of(spec) for spec in group.enabled}, started_at)
     with lake.index(PLANNING_TABLES) as index:
         record_group(lake, index, group, commit_key("group"))
-        plan = make_plan(index, started_at)
+        plan = make_plan(index, started_at, unavailable)
         outcome, entry = Outcome(), None
         if plan.recordings:
             logger.info("missing: %d recordings, %.0f s of audio", plan.recordings, plan.audio_s)
             reference = commit_key("reference")
-            outcome = score(plan, settings.place, group.enabled, reference, settings.workers, settings.refresh_budget_s)
+            specs = tuple(spec for spec in group.enabled if spec.name not in unavailable)
+            outcome = score(plan, settings.place, specs, reference, settings.workers, settings.refresh_budget_s)
+            unavailable |= outcome.refused
+            note_tried(lake.store, tried, group, outcome)
             logger.info("scored: %d recordings", sum(part.recordings for part in outcome.scored))
             entry = publish_refresh(
-                lake, index, reference=reference, scored=outcome.scored, carried=plan.carried, started_at=started_at
+                lake,
+                index,
+                reference=reference,
+                scored=outcome.scored,
+                carried=plan.carried,
+                started_at=started_at,
+                unavailable=unavailable,
             )
         ask_for_fold(lake, index)
-    report(entry, time.monotonic() - started)
+    report(entry, time.monotonic() - started, unavailable)
     if outcome.error is not None:
         raise outcome.error
+    if unavailable and all(spec.name in unavailable for spec in group.enabled):
+        raise ModelUnavailableError("; ".join(unavailable.values()))
     if entry is None:
-        return Completed(message="Others were faster" if plan.recordings else "Nothing is missing")
+        return Completed(message=nothing_new(plan, outcome, unavailable))
     logger.info("published: reference %s", entry.reference)
     return Completed(message=f"Reference {entry.reference}")
 
 
-def make_plan(index: Index, now: datetime | None = None) -> Plan:
-    """Return what the latest references lack, cut into shards."""
-    rows = missing(index, enabled_models(index), now or datetime.now(UTC))
+def make_plan(index: Index, now: datetime | None = None, unavailable: Collection[str] = frozenset()) -> Plan:
+    """Return what the latest references lack, cut into shards; of models that are unavailable, only what is kept."""
+    owed = missing(index, enabled_models(index), now or datetime.now(UTC))
+    rows = [row for row in owed if row.model not in unavailable or row.kept_seq is not None]
     jobs = jobs_of(rows)
     shards, suspects = cut(jobs)
     if any(job.read_seqs for job in jobs):
@@ -97,19 +114,33 @@ def make_plan(index: Index, now: datetime | None = None) -> Plan:
 def score(
     plan: Plan, place: Place, specs: tuple[ModelSpec, ...], reference: UUID, workers: int, budget_s: float
 ) -> Outcome:
-    """Score a plan on a pool of processes, and show how far it is."""
+    """Score a plan on a pool of processes, and show how far it is. What one cannot load is given to no other."""
     progress = Progress("infer-progress", plan.audio_s, "s of audio")
+    refused: dict[str, str] = {}
+
+    def on_scored(scored: Scored) -> None:
+        refused.update(scored.refused)
+        progress.add(scored.audio_s)
+
+    def usable() -> tuple[ModelSpec, ...]:
+        return tuple(spec for spec in specs if spec.name not in refused)
+
+    def worth(shard: Shard) -> bool:
+        names = {spec.name for spec in usable()}
+        return any(name in names for job in shard.jobs for name in job.tries)
+
     outcome = run_shards(
         plan.shards,
         plan.suspects,
-        pool=partial(processes, place, specs, reference, workers),
+        pool=partial(processes, place, usable, reference, workers),
         workers=workers,
         budget_s=budget_s,
-        on_scored=lambda scored: progress.add(scored.audio_s),
+        on_scored=on_scored,
+        worth=worth,
     )
     reason = "the process that scored it ended: the recording may need more memory than there is"
     outcome.scored += [
-        failed(shard, place=place, specs=specs, reference=reference, reason=reason) for shard in outcome.killers
+        failed(shard, place=place, specs=usable(), reference=reference, reason=reason) for shard in outcome.killers
     ]
     return outcome
 
@@ -121,15 +152,32 @@ def score_task(shard: Shard, place: Place, specs: tuple[ModelSpec, ...], referen
 
 
 @contextmanager
-def processes(place: Place, specs: tuple[ModelSpec, ...], reference: UUID, workers: int) -> Iterator[Submit]:
-    """Yield what submits a shard to a pool of processes."""
+def processes(
+    place: Place, specs: Callable[[], tuple[ModelSpec, ...]], reference: UUID, workers: int
+) -> Iterator[Submit]:
+    """Yield what submits a shard to a pool of processes, with the models that `specs` returns by then."""
     with ProcessPoolTaskRunner(max_workers=workers, initializer=end_with_parent) as runner:
         yield lambda shard: runner.submit(
-            score_task, {"shard": shard, "place": place, "specs": specs, "reference": reference}
+            score_task, {"shard": shard, "place": place, "specs": specs(), "reference": reference}
         )
 
 
-def report(entry: LogEntry | None, seconds: float) -> None:
+def note_tried(store: Store, tried: Mapping[str, Tried], group: Group, outcome: Outcome) -> None:
+    """Write down which models could be loaded, where that is news."""
+    models = {spec.name: (spec.version, entry_of(spec)) for spec in group.enabled}
+    now_known = after_trying(tried, models, outcome.loaded, outcome.refused, datetime.now(UTC))
+    if now_known != tried:
+        write_tried(store, now_known.values())
+
+
+def nothing_new(plan: Plan, outcome: Outcome, unavailable: Mapping[str, str]) -> str:
+    """Say why there is no new reference."""
+    if unavailable and not any(part.recordings for part in outcome.scored):
+        return f"Nothing is missing, but for what cannot be loaded: {', '.join(sorted(unavailable))}"
+    return "Others were faster" if plan.recordings else "Nothing is missing"
+
+
+def report(entry: LogEntry | None, seconds: float, unavailable: Mapping[str, str]) -> None:
     """Show in Prefect's UI what the run came to."""
     counts = entry.counts if entry else {}
     create_table_artifact(
@@ -144,6 +192,7 @@ def report(entry: LogEntry | None, seconds: float) -> None:
                 "audio seconds": counts.get("audio_s", 0),
                 "seconds": round(seconds, 1),
                 "reference": str(entry.reference) if entry else "",
+                "unavailable models": "; ".join(unavailable.values()),
             }
         ],
     )

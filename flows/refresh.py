@@ -1,10 +1,11 @@
 """A refresh: from what is missing to one log entry with a new reference. It must not know Prefect.
 
-Whole answers only: a recording is in the reference with every enabled model, computed or carried, or not at all.
+Whole answers only: a recording is in the reference with every enabled model, computed or carried, or not at all. Only
+a model that cannot be loaded keeps no recording back: its answers stay missing.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -69,6 +70,7 @@ def publish_refresh(
     scored: Iterable[Scored],
     carried: Iterable[UUID],
     started_at: datetime,
+    unavailable: Collection[str] = frozenset(),
 ) -> LogEntry | None:
     """Commit what shards scored and what can be carried, as one reference.
 
@@ -79,6 +81,7 @@ def publish_refresh(
         scored: What shards wrote.
         carried: Recordings of which every missing answer is kept in some older entry.
         started_at: When the refresh began.
+        unavailable: Models that could not be loaded: what they lack is left out, and stays missing.
 
     Returns:
         The entry, or None where nothing is left: others were faster, or the group has changed.
@@ -90,7 +93,7 @@ def publish_refresh(
     touched = frozenset(file_id for file_id, _ in computed) | frozenset(carried)
 
     def plan() -> Draft | None:
-        take, carry = _whole_answers(index, computed, touched, started_at)
+        take, carry = _whole_answers(index, computed, touched, started_at, unavailable)
         if not take and not carry:
             return None
         sources = [Answers(tuple(index.live_files(seq=seq)), frozenset(pairs), seq) for seq, pairs in carry.items()]
@@ -106,7 +109,11 @@ def publish_refresh(
 
 
 def _whole_answers(
-    index: Index, computed: Mapping[Pair, str], touched: frozenset[UUID], now: datetime
+    index: Index,
+    computed: Mapping[Pair, str],
+    touched: frozenset[UUID],
+    now: datetime,
+    unavailable: Collection[str] = frozenset(),
 ) -> tuple[set[Pair], dict[int, set[Pair]]]:
     """Choose, for each touched recording that lacks something, where each enabled model's answer comes from.
 
@@ -115,6 +122,7 @@ def _whole_answers(
         computed: The version of each answer that shards have computed.
         touched: Recordings that may be published.
         now: When the work was planned: a failure that falls due meanwhile is the next refresh's.
+        unavailable: Models of which an answer that is nowhere keeps no recording back.
 
     Returns:
         The answers to take from the shards, and those to carry by the seq of the entry that holds them. A recording of
@@ -128,11 +136,16 @@ def _whole_answers(
     for file_id in {file_id for file_id, _ in owed}:
         pairs = {(file_id, model): version for model, version in enabled}
         to_compute = {pair for pair in pairs if pair in owed and owed[pair] is None}
+        left_out = {pair for pair in to_compute if pair[1] in unavailable and computed.get(pair) != pairs[pair]}
+        to_compute -= left_out
+        if not to_compute and not any(owed.get(pair) is not None for pair in pairs):
+            continue  # nothing new can be said of it
         if any(computed.get(pair) != pairs[pair] for pair in to_compute):
             continue
         take |= to_compute
         for pair in pairs.keys() - to_compute:
-            carry[kept[pair]].add(pair)
+            if pair in kept or pair not in left_out:  # of what is left out, an earlier failure
+                carry[kept[pair]].add(pair)
     return take, carry
 
 

@@ -18,7 +18,9 @@ from prefect.states import Crashed
 from flows.deployments import read_deployments, runner_deployment
 from flows.errors import FlowError, StartError
 from flows.up import require_store, require_watched
+from storage.availability import try_all_again
 from storage.errors import StorageError
+from storage.lake import open_store
 from storage.settings import Settings, get_settings
 
 SERVER_WAIT_S: Final = 180.0
@@ -33,6 +35,7 @@ def main() -> None:
             raise StartError("PREFECT_API_URL is not set: use `make up`, or name the Prefect server to serve for")
         require_watched(settings)
         require_store(settings.place)
+        try_all_again(open_store(settings.place))
         wait_for_server(settings.prefect_url)
         crash_leftovers()
         deployments = [runner_deployment(deployment) for deployment in read_deployments()]

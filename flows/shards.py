@@ -1,9 +1,11 @@
 """Shards: a refresh's work cut into pieces that any process can score. It must not know Prefect."""
 
+import hashlib
+import json
 import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +19,7 @@ from features.errors import FeatureError
 from features.pieces import SAMPLE_RATE, Piece
 from features.utterances import UtteranceSettings
 from flows.texts import Texts
+from models.errors import ModelUnavailableError
 from models.group import ModelSpec
 from models.protocol import Model
 from models.registry import load_model
@@ -32,6 +35,7 @@ log = logging.getLogger(__name__)
 
 SHARD_AUDIO_S: Final = 120.0  # a few seconds of work: what a kill repeats at most
 SHARD_FILES: Final = 64
+MODELS: Final = "models"  # in the host's own folder: files of models that were fetched
 TOUCHING_S: Final = 0.002  # times are kept to a thousandth
 RETRY_PAUSES: Final = (timedelta(minutes=2), timedelta(minutes=15))
 
@@ -76,6 +80,8 @@ class Scored:
     predictions: int
     failures: int
     audio_s: float
+    loaded: frozenset[str] = frozenset()  # models
+    refused: Mapping[str, str] = field(default_factory=dict)  # models that cannot be loaded on this host, and why
 
 
 def jobs_of(rows: Iterable[Missing]) -> list[Job]:
@@ -139,14 +145,22 @@ def _may_hold_texts(file: DataFile, shard: Shard) -> bool:
 def score_shard(shard: Shard, *, place: Place, specs: tuple[ModelSpec, ...], reference: UUID) -> Scored:
     """Score a shard and write what came out; publish nothing.
 
-    A recording that fails becomes a coverage row with the reason, and the others go on.
+    A recording that fails becomes a coverage row with the reason, and the others go on. A model that cannot be loaded
+    on this host is left out, without a row: nothing was tried.
 
     Raises:
-        ModelUnavailableError: A model cannot be loaded on this host.
         StoreError: The results cannot be written.
     """
     lake = Lake.open(place)
-    models = {spec.name: (spec, _loaded(spec)) for spec in specs}
+    wanted = {name for job in shard.jobs for name in job.tries}
+    models: dict[str, tuple[ModelSpec, Model]] = {}
+    refused: dict[str, str] = {}
+    for spec in specs:
+        if spec.name in wanted:
+            try:
+                models[spec.name] = spec, _loaded(spec, place.local / MODELS)
+            except ModelUnavailableError as error:
+                refused[spec.name] = str(error)
     rows: dict[str, list[dict[str, Any]]] = {"coverage": [], "utterances": [], "predictions": []}
     texts = Texts.of(lake, shard.texts, frozenset(job.file_id for job in shard.jobs))
     for job in shard.jobs:
@@ -154,11 +168,13 @@ def score_shard(shard: Shard, *, place: Place, specs: tuple[ModelSpec, ...], ref
     tables = {name: table_from_rows(name, found) for name, found in rows.items()}
     return Scored(
         files=write_tables(lake.store, reference, uuid.uuid4(), tables, part=str(shard.number)),
-        recordings=len(shard.jobs),
+        recordings=sum(any(name in models for name in job.tries) for job in shard.jobs),
         utterances=len(rows["utterances"]),
         predictions=len(rows["predictions"]),
         failures=sum(row["state"] == "failed" for row in rows["coverage"]),
-        audio_s=shard.audio_s,
+        audio_s=shard.audio_s if models else 0.0,
+        loaded=frozenset(models),
+        refused=refused,
     )
 
 
@@ -176,15 +192,28 @@ def failed(shard: Shard, *, place: Place, specs: tuple[ModelSpec, ...], referenc
     return Scored(files, len(shard.jobs), 0, 0, len(rows), shard.audio_s)
 
 
-_models: dict[tuple[str, str], Model] = {}
+_models: dict[tuple[str, str], Model | ModelUnavailableError] = {}
 
 
-def _loaded(spec: ModelSpec) -> Model:
-    """Return a model, loaded once a process."""
-    key = (spec.name, spec.version)
+def _loaded(spec: ModelSpec, cache: Path) -> Model:
+    """Return a model, loaded once a process; one that could not be loaded is not tried again by the same process."""
+    key = (spec.name, entry_of(spec))
     if key not in _models:
-        _models[key] = load_model(spec)
-    return _models[key]
+        try:
+            _models[key] = load_model(spec, cache)
+        except ModelUnavailableError as error:
+            log.warning("%s", error)
+            _models[key] = error
+    found = _models[key]
+    if isinstance(found, ModelUnavailableError):
+        raise found
+    return found
+
+
+def entry_of(spec: ModelSpec) -> str:
+    """Return a hash of all that the loading of a model depends on: more than its version, which is of its answers."""
+    parts = [spec.version, spec.source, spec.revision, spec.trusted]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
 def _score_recording(
@@ -195,7 +224,9 @@ def _score_recording(
     reference: UUID,
     rows: dict[str, list[dict[str, Any]]],
 ) -> None:
-    scores = [_Score(job.file_id, *models[name], texts) for name in job.tries]
+    scores = [_Score(job.file_id, *models[name], texts) for name in job.tries if name in models]
+    if not scores:
+        return
     try:
         with lake.media.on_disk(job.sha256) as path:
             _score_pieces(path, scores)

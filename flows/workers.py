@@ -42,6 +42,16 @@ class Outcome:
     killers: list[Shard] = field(default_factory=list)  # recordings, one a shard, whose process died
     error: Exception | None = None  # the first that is not a recording's fault
 
+    @property
+    def loaded(self) -> frozenset[str]:
+        """Names of the models that some process has loaded."""
+        return frozenset(name for part in self.scored for name in part.loaded)
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Names of the models that some process could not load, each with a reason."""
+        return {name: reason for part in self.scored for name, reason in part.refused.items()}
+
 
 def run_shards(
     shards: Iterable[Shard],
@@ -51,6 +61,7 @@ def run_shards(
     workers: int,
     budget_s: float,
     on_scored: Callable[[Scored], None],
+    worth: Callable[[Shard], bool] = lambda _: True,
 ) -> Outcome:
     """Run shards, and after them the suspects one at a time, until all are done or the budget is spent.
 
@@ -64,9 +75,11 @@ def run_shards(
         workers: How many shards run at a time.
         budget_s: No shard starts later than this; one at least is always run.
         on_scored: Called for each shard that is done.
+        worth: Asked before a shard starts; one of which nothing can come any more is passed over.
     """
     outcome = Outcome()
     started = time.monotonic()
+    shown = _Shown(on_scored, worth)
     waiting, lonely = deque(shards), deque(suspects)
     first = True
     while outcome.error is None and (waiting or lonely) and (first or time.monotonic() - started < budget_s):
@@ -74,7 +87,7 @@ def run_shards(
         queue, at_a_time = (waiting, workers) if waiting else (lonely, 1)
         alone = queue is lonely
         with pool() as submit:
-            broken = _drain(queue, at_a_time, submit, started + budget_s, outcome, on_scored)
+            broken = _drain(queue, at_a_time, submit, started + budget_s, outcome, shown)
         for shard in broken:
             if alone and len(shard.jobs) == 1:
                 log.warning("recording %s ended the process that scored it", shard.jobs[0].file_id)
@@ -84,13 +97,21 @@ def run_shards(
     return outcome
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """Who is told of the work, and asked about it."""
+
+    on_scored: Callable[[Scored], None]
+    worth: Callable[[Shard], bool]
+
+
 def _drain(
     queue: deque[Shard],
     at_a_time: int,
     submit: Submit,
     give_up_at: float,
     outcome: Outcome,
-    on_scored: Callable[[Scored], None],
+    shown: "_Shown",
 ) -> list[Shard]:
     """Run what is in `queue`; return the shards that were under way when a process died."""
     running: dict[int, tuple[Shard, ShardFuture]] = {}
@@ -106,6 +127,8 @@ def _drain(
             and (number == 0 or time.monotonic() < give_up_at)
         ):
             shard = queue.popleft()
+            if not shown.worth(shard):
+                continue
             future = submit(shard)
             running[number] = (shard, future)
             future.add_done_callback(partial(_note, done, number))
@@ -121,7 +144,7 @@ def _drain(
             outcome.error = outcome.error or error
         else:
             outcome.scored.append(scored)
-            on_scored(scored)
+            shown.on_scored(scored)
 
 
 def _note(done: "SimpleQueue[int]", number: int, _: Any) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.numbers import SMALL, cardinal
+from models.phrases import words_of
 
 SAMPLE_RATE: Final = 16_000  # Hz
 FRAME_S: Final = 0.01
@@ -55,6 +56,23 @@ def align(waveform: NDArray[np.float32], words: Sequence[str]) -> list[tuple[flo
         return None
     at = [(start * FRAME_S + MIDDLE_S, end * FRAME_S + MIDDLE_S) for start, end in spans]
     return [(min(start_s, duration_s), min(end_s, duration_s)) for start_s, end_s in at]
+
+
+def word_times(waveform: NDArray[np.float32], text: str) -> list[tuple[float, float]]:
+    """Return when each word of `text` is said; where it does not fit, as if every character took the same time.
+
+    Args:
+        waveform: Samples in [-1, 1] at SAMPLE_RATE. Shape (time,).
+        text: What was read in it.
+
+    Returns:
+        For each of `models.phrases.words_of(text)`, (start, end) in seconds from the start of `waveform`.
+    """
+    duration_s, words = len(waveform) / SAMPLE_RATE, words_of(text)
+    times = align(waveform, [word.text for word in words])
+    if times is None:
+        times = [(word.start / len(text) * duration_s, word.end / len(text) * duration_s) for word in words]
+    return times
 
 
 def _as_16_bits(waveform: NDArray[np.float32]) -> bytes:

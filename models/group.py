@@ -25,6 +25,7 @@ _UTTERANCE_BOUNDS: Final = {  # seconds, but for the threshold
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _FIELDS: Final = {"name": str, "family": str, "task": str, "enabled": bool, "source": str}
+_OPTIONAL: Final = {"revision": str, "trusted": bool}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class ModelSpec:
     utterances: Mapping[str, float]  # how the speech that it is given was cut
     version: str
     text_version: str  # of the texts: that of the model before it looks for anything
+    revision: str = ""  # of the source, where that has revisions; what is loaded is what `sha256` says all the same
+    trusted: bool = False  # what its files may do when they are loaded is the user's own concern
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,9 @@ def _spec(entry: Mapping[str, Any], utterances: Mapping[str, float], phrases: tu
             )
     if not _NAME.fullmatch(entry["name"]):
         raise GroupError(f"{path}: model {name}: a name is made of letters, digits, `.`, `_` and `-`: rename it")
+    for field, kind in _OPTIONAL.items():
+        if not isinstance(entry.get(field, kind()), kind):
+            raise GroupError(f"{path}: model {name}: `{field}` must be a {kind.__name__}, not {shown(entry[field])}")
     for field in ("settings", "search", "sha256"):
         if not isinstance(entry.get(field, {}), dict):
             raise GroupError(f"{path}: model {name}: `{field}` must be a table, headed [model.{field}]")
@@ -107,13 +113,7 @@ def _spec(entry: Mapping[str, Any], utterances: Mapping[str, float], phrases: tu
             raise GroupError(f"{path}: model {name}: setting {error}") from error
     if entry["task"] == "phrases":
         search["phrases"] = list(phrases)
-    sha256 = dict(entry.get("sha256", {}))
-    for file, digest in sha256.items():
-        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
-            raise GroupError(
-                f"{path}: model {name}: `sha256` of {file} must be 64 hexadecimal digits in lower case, not "
-                f"{shown(digest)}: see what `sha256sum` prints"
-            )
+    sha256 = _sha256(entry.get("sha256", {}), name, path)
     return ModelSpec(
         **{field: entry[field] for field in _FIELDS},
         sha256=sha256,
@@ -122,6 +122,7 @@ def _spec(entry: Mapping[str, Any], utterances: Mapping[str, float], phrases: tu
         utterances=utterances,
         version=version_of(entry["family"], sha256, settings, utterances, search),
         text_version=version_of(entry["family"], sha256, settings, utterances),
+        **{field: entry[field] for field in _OPTIONAL if field in entry},
     )
 
 
@@ -134,6 +135,16 @@ def _check(field: str, value: object) -> None:
         check_number(field, value)
     elif not isinstance(value, str | bool):
         raise TypeError(f"`{field}` must not be {shown(value)}: put it in quotes")
+
+
+def _sha256(raw: Mapping[str, Any], name: str, path: Path) -> dict[str, str]:
+    for file, digest in raw.items():
+        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+            raise GroupError(
+                f"{path}: model {name}: `sha256` of {file} must be 64 hexadecimal digits in lower case, not "
+                f"{shown(digest)}: see what `sha256sum` prints"
+            )
+    return dict(raw)
 
 
 def _utterances(raw: object, path: Path) -> Mapping[str, float]:

@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from features.denoising import denoised, weights
 from features.levels import level_range_db
 from features.pieces import Wants
-from models.alignment import align
+from models.alignment import word_times
 from models.bounds import check_numbers, check_text
 from models.confidence import Evidence, Search, logit
 from models.errors import ModelUnavailableError
 from models.group import ModelSpec
-from models.phrases import words_of
 from models.protocol import Answer, Detection
 from models.spotting import Spot, Spotted, Spotter
 from models.tokens import END, START, Tokenizer
@@ -229,10 +228,7 @@ def place(spots: Sequence[Spot], waveform: NDArray[np.float32], text: str) -> li
         waveform: The utterance, samples in [-1, 1] at SAMPLE_RATE. Shape (time,).
         text: What was read in it.
     """
-    duration_s, words = len(waveform) / SAMPLE_RATE, words_of(text)
-    times = align(waveform, [word.text for word in words])
-    if times is None:  # as if every character took the same time
-        times = [(word.start / len(text) * duration_s, word.end / len(text) * duration_s) for word in words]
+    duration_s, times = len(waveform) / SAMPLE_RATE, word_times(waveform, text)
     behind = times[-1][1] if times else 0.0
     return [
         (times[spot.first_word][0], times[spot.first_word + spot.words - 1][1]) if spot.words else (behind, duration_s)

@@ -25,6 +25,7 @@ class Answer:
 
     detections: tuple[Detection, ...] = ()
     text: str | None = None
+    embedding: NDArray[np.float16] | None = None  # of the piece as a whole. Shape (dimension,)
 
 
 class Model(Protocol):

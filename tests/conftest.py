@@ -1,6 +1,7 @@
 """What every test run shares: one Prefect server, which takes seconds to start, and one S3 server."""
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +20,19 @@ def pytest_configure() -> None:
         os.environ.pop(str(field.validation_alias), None)
     os.environ[ENV_FILE] = os.devnull
     end_quietly()  # DuckDB's report of what is alive at the interpreter's end would hide the summary
+
+
+@pytest.fixture(autouse=True)
+def _real_modules_only() -> Iterator[None]:
+    """Forget the modules that SpeechBrain keeps for its old names: looking at one, as hypothesis does, imports it.
+
+    That warns, and fails where it needs a package that is not installed.
+    """
+    yield
+    if "speechbrain" in sys.modules:
+        for name, module in list(sys.modules.items()):
+            if type(module).__module__ == "speechbrain.utils.importutils":
+                del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

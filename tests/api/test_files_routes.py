@@ -76,6 +76,7 @@ def test_each_route_is_documented_once(api: "Api") -> None:
         "/api/files": ["get"],
         "/api/files/{file_id}": ["get"],
         "/api/files/{file_id}/{model}": ["get"],
+        "/api/models": ["get"],
         "/api/files/upload": ["post"],
         "/api/files/upload/s3": ["post"],
     }

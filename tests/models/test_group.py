@@ -122,7 +122,14 @@ def test_the_family_changes_the_version(draft: Draft, write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("name", "my-own_name.2"), ("enabled", False), ("source", "package:elsewhere/weights")]
+    ("field", "value"),
+    [
+        ("name", "my-own_name.2"),
+        ("enabled", False),
+        ("source", "package:elsewhere/weights"),
+        ("revision", "0" * 40),
+        ("trusted", True),
+    ],
 )
 def test_name_switch_and_place_leave_the_version(draft: Draft, write: Write, field: str, value: str | bool) -> None:
     before = only(write(draft)).version
@@ -184,6 +191,22 @@ def test_a_field_that_is_missing_or_of_another_kind_is_refused_by_its_name(
     assert f"`{field}`" in reason
     assert repr(value) in reason
     assert field == "name" or entry["name"] in reason
+
+
+@pytest.mark.parametrize(("field", "value"), [("trusted", "yes"), ("trusted", 1), ("revision", 7)])
+def test_trust_and_revision_are_refused_where_they_are_of_another_kind(
+    draft: Draft, write: Write, field: str, value: object
+) -> None:
+    draft["model"][0][field] = value
+    reason = refusal(write(draft))
+    assert f"`{field}`" in reason
+    assert repr(value) in reason
+
+
+def test_nothing_is_trusted_unless_it_is_listed_so(draft: Draft, write: Write) -> None:
+    assert (only(write(draft)).trusted, only(write(draft)).revision) == (False, "")
+    draft["model"][0]["trusted"] = True
+    assert only(write(draft)).trusted
 
 
 def test_two_models_of_one_name_are_refused(draft: Draft, write: Write) -> None:

@@ -111,7 +111,7 @@ def test_a_module_without_a_folder_is_no_package(spec: ModelSpec) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["", "moonshine_voice/assets/tiny-en", "https://example.com/weights", "/weights", "folder:", "folder:weights"],
+    ["", "moonshine_voice/assets/tiny-en", "/weights", "folder:", "folder:weights"],
 )
 def test_a_source_of_another_kind_is_refused_by_its_value(spec: ModelSpec, source: str) -> None:
     reason = refusal(replace(spec, source=source))

@@ -1,0 +1,143 @@
+"""Measures callscene on calls of speakers and sources it never heard: `python -m tests.eval.scenes`."""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from features.cutting import cut_recording
+from features.utterances import UtteranceSettings
+from models.group import load_group
+from models.protocol import Model
+from models.registry import load_model
+from tests.eval.corpus_scenes import CONDITIONS, LABELS, calls
+from tests.eval.samples import BUILD, Sample, Spoken
+
+NAME: Final = "callscene"
+FRAMES: Final = 100  # a second's
+KEY_FRAMES: Final = 4  # 40 ms, Q.24's shortest key press, make a second one of DTMF
+CLEAR: Final = 0.75  # of a second in one class, or twice the shortest key press: no border runs through it
+TURNS: Final = 3
+
+Matrix = NDArray[np.int64]
+
+
+def measure(half: str = "reporting", model: Model | None = None) -> dict[str, Any]:
+    """Return macro F1 on calls at 8 kHz and through GSM 06.10, what it consists of, and the cost.
+
+    A second's truth is what most of it is, or DTMF where a key is pressed; ringing goes on through its pauses. Seconds
+    through which a border runs, a quarter of them and more being another class, are counted apart.
+    """
+    began = time.process_time()
+    model = model or load_model(next(spec for spec in load_group(()).models if spec.name == NAME))
+    load_s = time.process_time() - began
+    figures: dict[str, Any] = {"callscene_load_cpu_s": round(load_s, 2)}
+    for condition in CONDITIONS:
+        ending = "" if condition == "8k" else f"_{condition}"
+        every, clear = confusion(model, calls(condition, half))
+        figures |= {
+            f"callscene_f1{ending}": round(macro_f1(clear), 4),
+            f"callscene_f1{ending}_with_borders": round(macro_f1(every), 4),
+            f"callscene_seconds{ending}": int(clear.sum()),
+            f"callscene_classes{ending}": by_class(clear),
+            f"callscene_confusion{ending}": clear.tolist(),
+        }
+    return figures | {"callscene_cpu_per_audio_s": round(cost(model, calls("8k", half)), 5)}
+
+
+def confusion(model: Model, samples: Sequence[Sample]) -> tuple[Matrix, Matrix]:
+    """Return how many seconds of each class (row) were found to be each (column): all, and those without a border."""
+    every, clear = np.zeros((2, len(LABELS), len(LABELS)), np.int64)
+    for sample in samples:
+        seconds = int(soundfile.info(sample.path).duration)
+        labels, is_clear = truth(sample.words, seconds)
+        found = answered(model, sample.path, seconds)
+        np.add.at(every, (labels, found), 1)
+        np.add.at(clear, (labels[is_clear], found[is_clear]), 1)
+    return every, clear
+
+
+def truth(stretches: Sequence[Spoken], seconds: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the class of each second, and whether it is clear; the last stretch is the background."""
+    frames = np.empty(seconds * FRAMES, np.int64)
+    for stretch in (stretches[-1], *stretches[:-1]):
+        assert stretch.start_s is not None
+        assert stretch.end_s is not None
+        frames[round(stretch.start_s * FRAMES) : round(stretch.end_s * FRAMES)] = LABELS.index(stretch.text)
+    counts = np.stack([(frames.reshape(-1, FRAMES) == label).sum(axis=1) for label in range(len(LABELS))], axis=1)
+    labels = counts.argmax(axis=1)
+    clear = counts.max(axis=1) >= CLEAR * FRAMES
+    keys = counts[:, LABELS.index("DTMF")]
+    labels[keys >= KEY_FRAMES] = LABELS.index("DTMF")
+    return labels, (clear & (keys == 0)) | (keys >= 2 * KEY_FRAMES)
+
+
+def answered(model: Model, path: Path, seconds: int) -> NDArray[np.int64]:
+    """Return what the model says of each second, given what the product gives it."""
+    found = np.full(seconds, -1)
+    for _, piece in cut_recording(path, (0,), ("windows",), UtteranceSettings()):
+        for span in model.predict(piece.waveform).detections:
+            start, end = (round(piece.start_s + at_s) for at_s in (span.start_s, span.end_s))
+            found[start:end] = LABELS.index(span.label)
+    return found
+
+
+def by_class(matrix: Matrix) -> dict[str, dict[str, float]]:
+    """Return precision, recall and F1 of each class that there is."""
+    figures = {}
+    for label, name in enumerate(LABELS):
+        right, said, there = matrix[label, label], matrix[:, label].sum(), matrix[label].sum()
+        figures[name] = {
+            "precision": round(float(right / max(1, said)), 4),
+            "recall": round(float(right / max(1, there)), 4),
+            "f1": round(float(2 * right / max(1, said + there)), 4),
+            "seconds": int(there),
+        }
+    return figures
+
+
+def macro_f1(matrix: Matrix) -> float:
+    """Return the mean of the classes' F1."""
+    right = matrix.diagonal()
+    return float(np.mean(2 * right / np.maximum(1, matrix.sum(axis=0) + matrix.sum(axis=1))))
+
+
+def cost(model: Model, samples: Sequence[Sample]) -> float:
+    """Return the CPU seconds of an answer per second of audio: the least of some turns over windows of the product."""
+    pieces = [
+        piece.waveform
+        for sample in samples[:6]
+        for _, piece in cut_recording(sample.path, (0,), ("windows",), UtteranceSettings())
+    ]
+    least = np.inf
+    for _ in range(TURNS):
+        began = time.process_time()
+        for waveform in pieces:
+            model.predict(waveform)
+        least = min(least, time.process_time() - began)
+    return float(least / sum(map(len, pieces)) * model.sample_rate)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--half", choices=("fitting", "reporting"), default="reporting")
+    figures = measure(arguments.parse_args().half)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    (BUILD / "scenes.json").write_text(json.dumps(figures, indent=1))
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            print(name, *(f"  {label:10} {of_class}" for label, of_class in value.items()), sep="\n")
+        elif isinstance(value, list):
+            print(name, *("  " + " ".join(f"{count:5}" for count in row) for row in value), sep="\n")
+        else:
+            print(name, value)
+
+
+if __name__ == "__main__":
+    main()
