@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from features.levels import FLOOR_DB, FRAME_S
 
+REVISION: Final = 1
+"""To be raised with every change of what `describe` returns: utterances are described anew then."""
+
 ENVELOPE_S: Final = 0.03  # P.56: time constant of each of its two smoothers
 HANGOVER_S: Final = 0.2  # P.56: shorter pauses belong to the speech around them
 MARGIN_DB: Final = 15.9  # P.56: from the active level down to the threshold of activity
@@ -103,7 +106,7 @@ def describe(waveform: NDArray[np.float32], sample_rate: int, text: str | None =
         bandwidth_hz=_roll_off(frequencies, spectrum),
         spectral_centroid_hz=float(frequencies @ spectrum / np.sum(spectrum)),
         speech_share=speech_share,
-        speaking_rate=_speaking_rate(text, speech_share * len(waveform) / sample_rate),
+        speaking_rate=speaking_rate(text, speech_share * len(waveform) / sample_rate),
         pitch_median_hz=_pitch_median(centred, sample_rate, threshold),
     )
 
@@ -158,7 +161,8 @@ def _speech_share(powers: NDArray[np.float64], threshold: float) -> float:
     return float(len(above) + np.sum(pauses[pauses < round(HANGOVER_S / FRAME_S)])) / len(powers)
 
 
-def _speaking_rate(text: str | None, speech_s: float) -> float | None:
+def speaking_rate(text: str | None, speech_s: float) -> float | None:
+    """Return the words, as spaces separate them, in a second of speech; None without text or speech."""
     if text is None or not speech_s:
         return None
     return sum(any(map(str.isalnum, word)) for word in text.split()) / speech_s

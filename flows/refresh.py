@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
 from uuid import UUID
 
 import pyarrow as pa
@@ -22,12 +21,10 @@ from storage.lake import Lake
 from storage.log import DataFile, GroupModel, LogEntry
 from storage.missing import answers_kept, missing
 from storage.parquet import read_tables
-from storage.tables import TABLES
+from storage.tables import ANSWER_TABLES, TABLES
 
 Pair = tuple[UUID, str]
 """A recording and a model."""
-
-ANSWER_TABLES: Final = ("coverage", "utterances", "predictions")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import json
 import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -15,13 +15,14 @@ import numpy as np
 
 from features.audio import distinct_channels, resampled
 from features.cutting import cut_recording
+from features.descriptors import Descriptors, describe, speaking_rate
 from features.errors import FeatureError
 from features.pieces import SAMPLE_RATE, Piece
 from features.utterances import UtteranceSettings
 from flows.texts import Texts
 from models.errors import ModelUnavailableError
 from models.group import ModelSpec
-from models.protocol import Model
+from models.protocol import Answer, Model
 from models.registry import load_model
 from storage.errors import MissingError
 from storage.lake import Lake
@@ -29,7 +30,7 @@ from storage.log import DataFile
 from storage.missing import Missing
 from storage.parquet import write_tables
 from storage.place import Place
-from storage.tables import table_from_rows
+from storage.tables import ANSWER_TABLES, table_from_rows
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +162,7 @@ def score_shard(shard: Shard, *, place: Place, specs: tuple[ModelSpec, ...], ref
                 models[spec.name] = spec, _loaded(spec, place.local / MODELS)
             except ModelUnavailableError as error:
                 refused[spec.name] = str(error)
-    rows: dict[str, list[dict[str, Any]]] = {"coverage": [], "utterances": [], "predictions": []}
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ANSWER_TABLES}
     texts = Texts.of(lake, shard.texts, frozenset(job.file_id for job in shard.jobs))
     for job in shard.jobs:
         _score_recording(job, lake, models, texts, reference, rows)
@@ -243,6 +244,7 @@ def _score_recording(
         if not score.reason:
             rows["utterances"] += score.utterances
             rows["predictions"] += found
+            rows["descriptors"] += score.descriptors
 
 
 def _fail(scores: list["_Score"], reason: str) -> None:
@@ -255,9 +257,10 @@ def _score_pieces(path: Path, scores: list["_Score"]) -> None:
     wants = sorted({score.model.wants for score in scores})
     settings = UtteranceSettings(**scores[0].spec.utterances)  # the group's
     for want, piece in cut_recording(path, distinct_channels(path), wants, settings):
+        described = describe(piece.waveform, SAMPLE_RATE) if want == "utterances" else None
         for score in scores:
             if score.model.wants == want and not score.reason:
-                score.give(piece)
+                score.give(piece, described)
 
 
 class _Score:
@@ -267,11 +270,12 @@ class _Score:
         self.spec, self.model = spec, model
         self._file_id, self._texts = file_id, texts
         self.utterances: list[dict[str, Any]] = []
+        self.descriptors: list[dict[str, Any]] = []
         self._predictions: list[dict[str, Any]] = []
         self.reason: str | None = None  # why it failed
 
-    def give(self, piece: Piece) -> None:
-        """Ask the model."""
+    def give(self, piece: Piece, described: Descriptors | None) -> None:
+        """Ask the model; an utterance comes with its descriptors."""
         try:
             waveform = resampled(piece.waveform, SAMPLE_RATE, self.model.sample_rate)
             answer = self.model.predict(waveform, self._texts.at(self._file_id, self.spec, piece))
@@ -286,9 +290,11 @@ class _Score:
             "channel": piece.channel,
             "utterance": piece.number,
         }
+        times = {"start_s": piece.start_s, "end_s": piece.end_s}
         if answer.text is not None:
-            times = {"start_s": piece.start_s, "end_s": piece.end_s}
             self.utterances.append(place | times | {"text": answer.text, "model_version": self.spec.text_version})
+        if described is not None:
+            self.descriptors.append(place | times | _descriptor_row(described, answer, piece.end_s - piece.start_s))
         # A piece of an odd rate is played a little fast or slow.
         tempo = (piece.end_s - piece.start_s) * SAMPLE_RATE / len(piece.waveform)
         for detection in answer.detections:
@@ -300,6 +306,12 @@ class _Score:
     def predictions(self) -> list[dict[str, Any]]:
         """Return what was found; what a window's end has cut in two is one again."""
         return joined(self._predictions) if self.model.wants == "windows" else self._predictions
+
+
+def _descriptor_row(described: Descriptors, answer: Answer, duration_s: float) -> dict[str, Any]:
+    rate = speaking_rate(answer.text, described.speech_share * duration_s)
+    embedding = None if answer.embedding is None else answer.embedding.astype("<f2").tobytes()
+    return asdict(described) | {"speaking_rate": rate, "embedding": embedding}
 
 
 def joined(predictions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

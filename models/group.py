@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from features.descriptors import REVISION as DESCRIPTORS_REVISION
 from models.bounds import check_number, shown
 from models.errors import GroupError
 from models.phrases import MAX_CHARACTERS
@@ -175,7 +176,9 @@ def version_of(
     from models.registry import FAMILIES  # noqa: PLC0415  the registry needs ModelSpec
 
     known = FAMILIES.get(family)
-    revision = 0 if known is None else known.revision if search is None else (known.revision, known.search_revision)
+    revision: Any = 0 if known is None else known.revision
+    if search is not None:
+        revision = (revision, known.search_revision if known else 0, DESCRIPTORS_REVISION)
     parts = [family, revision, dict(sha256), _canonical(settings), _canonical(utterances), _canonical(search or {})]
     content = json.dumps(parts, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]

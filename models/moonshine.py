@@ -104,10 +104,14 @@ class Moonshine:
         self._past_names = [node.name.replace("present", "past_key_values") for node in self._decoder.get_outputs()[1:]]
 
     def predict(self, waveform: NDArray[np.float32], text: str | None = None) -> Answer:
-        """Return the text of an utterance and the phrases in it; see `models.protocol.Model`."""
+        """Return the text of an utterance, the phrases in it, and the mean of what the encoder made of it over time.
+
+        That embedding has 288 numbers (of Moonshine tiny); it comes after denoising and scaling, so it hears little of
+        either. See `models.protocol.Model`.
+        """
         encoded = self.encode(waveform)
         text = self.read(encoded) if text is None else text
-        return Answer(self.search(waveform, encoded, text), text)
+        return Answer(self.search(waveform, encoded, text), text, encoded.hidden[0].mean(axis=0).astype(np.float16))
 
     def encode(self, waveform: NDArray[np.float32]) -> Encoded:
         """Return an utterance as the decoder attends to it.

@@ -25,7 +25,7 @@ class Answer:
 
     detections: tuple[Detection, ...] = ()
     text: str | None = None
-    embedding: NDArray[np.float16] | None = None  # of the piece as a whole. Shape (dimension,)
+    embedding: NDArray[np.float16] | None = None  # of an utterance as a whole. Shape (dimension,)
 
 
 class Model(Protocol):

@@ -19,7 +19,7 @@ from storage.errors import IndexDamagedError, LogError, MissingError, StoreError
 from storage.log import DataFile, read_entries
 from storage.manifest import Manifest, manifest_seqs, manifests, newest_seq, read_manifest
 from storage.store import Store
-from storage.tables import TABLES
+from storage.tables import INDEXED_TABLES
 from storage.tail import Seen, Tail
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 PLANNING_TABLES: Final = frozenset({"files", "sources", "coverage"})
 """What flows need to plan: no predictions, which are most of the rows."""
 
-ALL_TABLES: Final = frozenset(TABLES)
+ALL_TABLES: Final = INDEXED_TABLES
 
 REBASE_AFTER: Final = 100
 """Log entries after which a look for a newer snapshot is worth its cost."""

@@ -10,8 +10,9 @@ from storage.commit import Draft
 from storage.index import Index
 from storage.lake import Lake
 from storage.log import DataFile, LogEntry
-from storage.rewrite import ANSWER_TABLES, Surplus, joined, rewritten
+from storage.rewrite import Surplus, joined, rewritten
 from storage.steps import reached
+from storage.tables import ANSWER_TABLES
 
 BATCH: Final = 500  # references in one entry
 

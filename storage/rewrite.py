@@ -17,14 +17,14 @@ from storage.lake import Lake
 from storage.log import DataFile, LogEntry
 from storage.parquet import read_each, write_table
 from storage.steps import reached
-from storage.tables import TABLES
+from storage.tables import ANSWER_TABLES, TABLES
 
 SMALL_ROWS: Final = 500_000
 MIN_SMALL_FILES: Final = 16
 BATCH_ROWS: Final = 1_000_000
+SMALL_BYTES: Final = 64 << 20  # rows with embeddings are large
+BATCH_BYTES: Final = 256 << 20
 BATCH_FILES: Final = 2_000
-
-ANSWER_TABLES: Final = ("coverage", "utterances", "predictions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +113,13 @@ def joined(drafts: Iterable[Draft]) -> Draft:
 def _small(files: Iterable[DataFile]) -> list[DataFile]:
     """Choose what to rewrite together: the oldest small files, none or many."""
     chosen: list[DataFile] = []
-    rows = 0
+    rows = size_bytes = 0
     for file in files:
-        if file.rows < SMALL_ROWS and len(chosen) < BATCH_FILES and (not chosen or rows + file.rows <= BATCH_ROWS):
+        small = file.rows < SMALL_ROWS and file.size_bytes < SMALL_BYTES
+        fits = rows + file.rows <= BATCH_ROWS and size_bytes + file.size_bytes <= BATCH_BYTES
+        if small and len(chosen) < BATCH_FILES and (not chosen or fits):
             chosen.append(file)
-            rows += file.rows
+            rows, size_bytes = rows + file.rows, size_bytes + file.size_bytes
     return chosen if len(chosen) >= MIN_SMALL_FILES else []
 
 

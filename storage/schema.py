@@ -8,7 +8,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from storage.tables import BOOKKEEPING, TABLES
+from storage.tables import BOOKKEEPING, INDEXED_TABLES, TABLES
 
 SQL_TYPES: Final = {
     pa.string(): "VARCHAR",
@@ -23,7 +23,7 @@ SQL_TYPES: Final = {
 
 _SEQ: Final = pa.schema([("seq", pa.int64())])
 SCHEMAS: Final[dict[str, pa.Schema]] = BOOKKEEPING | {
-    name: pa.unify_schemas([_SEQ, schema]) for name, schema in TABLES.items()
+    name: pa.unify_schemas([_SEQ, schema]) for name, schema in TABLES.items() if name in INDEXED_TABLES
 }
 """Every table of an index and of a snapshot, with the seq of each row."""
 

@@ -87,6 +87,30 @@ PREDICTIONS: Final = pa.schema(
 )
 """Every detection, whatever its confidence."""
 
+DESCRIPTORS: Final = pa.schema(
+    [
+        ("file_id", _ID),
+        ("model", pa.string()),
+        ("model_version", pa.string()),
+        ("channel", pa.int16()),
+        ("utterance", pa.int32()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("level_dbfs", pa.float64()),
+        ("snr_db", pa.float64()),
+        ("clipping", pa.float64()),  # share of the samples
+        ("bandwidth_hz", pa.float64()),
+        ("spectral_centroid_hz", pa.float64()),
+        ("speech_share", pa.float64()),
+        ("speaking_rate", pa.float64()),  # words in a second of speech; of models that read texts
+        ("pitch_median_hz", pa.float64()),
+        ("embedding", pa.binary()),  # float16, little-endian; of models that have one
+    ]
+)
+"""What one can say of an utterance in numbers, a row for each model that was given it (since format 3).
+
+What they mean is written in features/descriptors.py."""
+
 ENTRIES: Final = pa.schema(
     [
         ("seq", pa.int64()),
@@ -169,7 +193,15 @@ TABLES: Final[dict[str, pa.Schema]] = {
     "utterances": UTTERANCES,
     "coverage": COVERAGE,
     "predictions": PREDICTIONS,
+    "descriptors": DESCRIPTORS,
 }
+
+ANSWER_TABLES: Final = ("coverage", "utterances", "predictions", "descriptors")
+"""Those of which a refresh has rows: what a model says of a file."""
+
+INDEXED_TABLES: Final = frozenset(TABLES) - {"descriptors"}
+"""Those that indexes and snapshots hold. Embeddings are large, and wanted by those who study many of them at once: they
+are read from Parquet files."""
 
 _ORDER: Final = {
     "files": ["file_id"],
@@ -177,6 +209,7 @@ _ORDER: Final = {
     "utterances": ["file_id", "model", "channel", "utterance"],
     "coverage": ["file_id", "model"],
     "predictions": ["file_id", "model", "channel", "start_s", "label"],
+    "descriptors": ["file_id", "model", "channel", "utterance"],
 }
 
 

@@ -25,6 +25,7 @@ _COUNTED: Final = {
     "coverage": (["file_id", "seq", "model"], ["predictions"]),
     "utterances": (["file_id", "seq"], []),
     "predictions": (["file_id", "seq", "model"], []),
+    "descriptors": (["file_id", "seq"], []),
 }
 """By which columns the rows of each table are summed up, and which more are kept of them."""
 

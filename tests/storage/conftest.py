@@ -89,17 +89,20 @@ class Author:
         """Publish a reference: label and confidence of each detection, by recording and model."""
         reference = uuid.uuid4()
         same = {"model_version": version, "channel": 0}
-        coverage, utterances, predictions = [], [], []
+        coverage, utterances, predictions, descriptors = [], [], [], []
         for (file_id, model), found in answers.items():
             row = {"file_id": file_id, "model": model, **same}
             coverage.append(self.coverage_row(file_id, model, version, predictions=len(found)))
             text = " ".join(label for label, _ in found)
-            utterances.append({**row, "utterance": 0, "start_s": 0.0, "end_s": 1.0, "text": text})
+            whole = {**row, "utterance": 0, "start_s": 0.0, "end_s": 1.0}
+            utterances.append({**whole, "text": text})
+            descriptors.append({**whole, "level_dbfs": -20.0, "embedding": file_id.bytes})
             predictions += [
                 {**row, "utterance": 0, "label": label, "start_s": at / 4, "end_s": at / 4 + 0.2, "confidence": sure}
                 for at, (label, sure) in enumerate(found)
             ]
-        self.commit("refresh", reference=reference, coverage=coverage, utterances=utterances, predictions=predictions)
+        answers_of = {"coverage": coverage, "utterances": utterances, "predictions": predictions}
+        self.commit("refresh", reference=reference, **answers_of, descriptors=descriptors)
         return reference
 
     def coverage_row(self, file_id: UUID, model: str, version: str = "v1", **changes: Any) -> dict[str, Any]:

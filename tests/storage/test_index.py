@@ -13,7 +13,7 @@ from storage.errors import LogError, StoreError
 from storage.index import ALL_TABLES, PLANNING_TABLES, Index
 from storage.log import entry_path, read_entry
 from storage.parquet import write_tables
-from storage.tables import TABLES, table_from_rows
+from storage.tables import table_from_rows
 
 if TYPE_CHECKING:
     from tests.storage.conftest import Author
@@ -58,7 +58,7 @@ def test_an_index_caught_up_step_by_step_equals_one_built_at_once(
 
 def test_an_empty_lake_has_no_rows_and_is_not_made_by_looking(author: "Author") -> None:
     assert author.index.applied_seq == author.index.group_seq == 0
-    assert not any(contents(author.index)[name] for name in TABLES)
+    assert not any(contents(author.index)[name] for name in ALL_TABLES)
     assert list(author.lake.store.root.iterdir()) == []
 
 
@@ -115,7 +115,7 @@ def test_an_entry_with_a_file_that_cannot_be_read_is_applied_not_at_all_until_it
         with pytest.raises(StoreError, match=path):
             index.catch_up()
         assert index.applied_seq == 0
-        assert not any(contents(index)[name] for name in ("entries", *TABLES))
+        assert not any(contents(index)[name] for name in ("entries", *ALL_TABLES))
         author.lake.store.write(path, whole)
         assert index.catch_up() == 1
         assert contents(index) == contents(author.index)
