@@ -1,6 +1,6 @@
 """What a model is to the rest of Audiophile."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -25,7 +25,7 @@ class Answer:
 
     detections: tuple[Detection, ...] = ()
     text: str | None = None
-    embedding: NDArray[np.float16] | None = None  # of an utterance as a whole. Shape (dimension,)
+    embedding: NDArray[np.float16] | None = field(default=None, compare=False)  # of the whole. Shape (dimension,)
 
 
 class Model(Protocol):

@@ -98,6 +98,7 @@ def test_each_model_is_given_what_it_wants_and_one_that_fails_stops_no_other(
     states = {row["model"]: (row["state"], row["reason"], row["predictions"]) for row in rows["coverage"]}
     assert states == {
         "moonshine-tiny-en": ("computed", None, 0),
+        "callscene": ("computed", None, 1),
         "failing": ("failed", "ValueError: no such length", 0),
         "whole": ("computed", None, 2),
         "window": ("computed", None, 3),
@@ -108,6 +109,7 @@ def test_each_model_is_given_what_it_wants_and_one_that_fails_stops_no_other(
         ("window", "60 s", 0.0, 120.0),
         ("window", "10 s", 120.0, 130.0),
         ("window", "loud", 0.0, 130.0),
+        ("callscene", "silence", 0.0, 130.0),
     }
     assert rows["utterances"] == [], "what has no text has no transcript"
 
@@ -143,7 +145,9 @@ def test_times_are_those_of_the_recording_at_odd_rates_too(
     scored = ingested_and_scored(lake, group)
     ends = [row["end_s"] for row in read_tables(lake.store, scored.files, "predictions").to_pylist()]
     assert max(ends) == pytest.approx(SECONDS, abs=0.002)
-    assert sum(end == pytest.approx(SECONDS, abs=0.002) for end in ends) == 4, "of the whole, and of the last window"
+    assert sum(end == pytest.approx(SECONDS, abs=0.002) for end in ends) == 5, (
+        "of the whole, the last window and the scene"
+    )
 
 
 def test_a_recording_that_cannot_be_cut_fails_for_each_model_and_stops_no_other(
@@ -156,4 +160,4 @@ def test_a_recording_that_cannot_be_cut_fails_for_each_model_and_stops_no_other(
     monkeypatch.setattr("flows.shards.cut_recording", fails)
     scored = ingested_and_scored(lake, group)
     reasons = {row["reason"] for row in read_tables(lake.store, scored.files, "coverage").to_pylist()}
-    assert (scored.failures, reasons) == (4, {"RuntimeError: no such voice activity"})
+    assert (scored.failures, reasons) == (5, {"RuntimeError: no such voice activity"})

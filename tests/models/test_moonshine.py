@@ -104,7 +104,16 @@ def test_an_answer_does_not_depend_on_what_was_asked_before(
     spec: ModelSpec, all_utterances: list[Waveform], answers: list[Answer]
 ) -> None:
     fresh = load_model(spec)
-    assert [fresh.predict(waveform) for waveform in all_utterances[::-1]][::-1] == answers
+    later = [fresh.predict(waveform) for waveform in all_utterances[::-1]][::-1]
+    assert later == answers
+    assert embeddings(later) == embeddings(answers)
+
+
+def embeddings(answers: list[Answer]) -> list[list[float]]:
+    """Return what `==` leaves out."""
+    found = [answer.embedding for answer in answers]
+    assert all(embedding is not None and embedding.shape == (288,) for embedding in found)
+    return [embedding.tolist() for embedding in found]
 
 
 def test_the_decoders_probabilities_are_bit_identical_in_any_order(
@@ -125,8 +134,9 @@ def test_a_text_that_was_read_before_is_not_read_again_and_gives_the_same_answer
 ) -> None:
     fresh = load_model(spec)
     monkeypatch.setattr(Moonshine, "read", lambda *_: pytest.fail("it was read again"))
-    for waveform, answer in zip(all_utterances, answers, strict=True):
-        assert fresh.predict(waveform, answer.text) == answer
+    again = [fresh.predict(waveform, answer.text) for waveform, answer in zip(all_utterances, answers, strict=True)]
+    assert again == answers
+    assert embeddings(again) == embeddings(answers)
 
 
 def test_a_phrase_that_was_written_as_another_word_is_found_beside_the_text(spec: ModelSpec) -> None:
