@@ -51,8 +51,8 @@ class Descriptors:
     """Active speech over noise, MIN_SNR_DB to MAX_SNR_DB; None of silence and of less than 0.2 s.
 
     Noise is what the quietest tenth of the frames holds. So what never pauses is noise, digital silence between words
-    hides what lies under them, and noise that swells in itself, or lies below 50 Hz, is underestimated: speech at 10 dB
-    reads within 1 dB of it in white noise, 2 dB too high in pink and 12 in brown.
+    hides what lies under them, and noise that swells in itself, or lies below 50 Hz, is underestimated: from 0 to 20 dB
+    it reads within 1 dB in white noise, 1.5 to 2.6 dB too high in pink and 13 to 15 in brown (`make eval`).
     """
     clipping: float
     """Share of the samples, 0 to 1, in runs at full scale; a lower gain afterwards hides it, and so do codecs.
@@ -67,7 +67,8 @@ class Descriptors:
     """Share of the time, 0 to 1, in frames above the noise and at most MARGIN_DB below the active level.
 
     Pauses shorter than HANGOVER_S count as speech. By energy alone: any sound that comes and goes is speech, a steady
-    one is not, and noise hides weak speech (white noise at 10 dB a tenth of the time, at 0 dB most of it).
+    one is not, and noise hides weak speech (white noise at 10 dB a tenth of the time, at 0 dB most of it). Rumble
+    between words counts, too, if it is loud enough: P.56's filter at the input (10.2) is left out.
     """
     speaking_rate: float | None
     """Words, as spaces separate them, in a second of speech; None without text or speech."""

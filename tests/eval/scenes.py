@@ -1,7 +1,5 @@
-"""Measures callscene on calls of speakers and sources it never heard: `python -m tests.eval.scenes`."""
+"""Measures callscene on calls of speakers and sources it never heard. It must not know how figures are shown."""
 
-import argparse
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +14,8 @@ from features.utterances import UtteranceSettings
 from models.group import load_group
 from models.protocol import Model
 from models.registry import load_model
-from tests.eval.corpus_scenes import CONDITIONS, LABELS, calls
-from tests.eval.samples import BUILD, Sample, Spoken
+from tests.eval.corpus_scenes import CONDITIONS, LABELS, SOURCES, calls
+from tests.eval.samples import Sample, Spoken
 
 NAME: Final = "callscene"
 FRAMES: Final = 100  # a second's
@@ -28,27 +26,38 @@ TURNS: Final = 3
 Matrix = NDArray[np.int64]
 
 
-def measure(half: str = "reporting", model: Model | None = None) -> dict[str, Any]:
+def measure(half: str) -> dict[str, Any]:
     """Return macro F1 on calls at 8 kHz and through GSM 06.10, what it consists of, and the cost.
 
     A second's truth is what most of it is, or DTMF where a key is pressed; ringing goes on through its pauses. Seconds
     through which a border runs, a quarter of them and more being another class, are counted apart.
+
+    Args:
+        half: "reporting", "fitting" or "both".
     """
+    spec = next(spec for spec in load_group(()).models if spec.name == NAME)
     began = time.process_time()
-    model = model or load_model(next(spec for spec in load_group(()).models if spec.name == NAME))
+    model = load_model(spec)
     load_s = time.process_time() - began
-    figures: dict[str, Any] = {"callscene_load_cpu_s": round(load_s, 2)}
+    figures: dict[str, Any] = {"callscene_version": spec.version, "callscene_load_cpu_s": round(load_s, 2)}
     for condition in CONDITIONS:
         ending = "" if condition == "8k" else f"_{condition}"
-        every, clear = confusion(model, calls(condition, half))
-        figures |= {
-            f"callscene_f1{ending}": round(macro_f1(clear), 4),
-            f"callscene_f1{ending}_with_borders": round(macro_f1(every), 4),
-            f"callscene_seconds{ending}": int(clear.sum()),
-            f"callscene_classes{ending}": by_class(clear),
-            f"callscene_confusion{ending}": clear.tolist(),
-        }
-    return figures | {"callscene_cpu_per_audio_s": round(cost(model, calls("8k", half)), 5)}
+        every, clear = confusion(model, calls_of(condition, half))
+        figures |= figures_of(clear, ending) | figures_of(every, f"{ending}_with_borders")
+    return figures | {"callscene_cpu_per_audio_s": round(cost(model, calls_of("8k", half)), 5)}
+
+
+def calls_of(condition: str, half: str) -> list[Sample]:
+    return [sample for each in SOURCES if half in (each, "both") for sample in calls(condition, each)]
+
+
+def figures_of(matrix: Matrix, ending: str) -> dict[str, Any]:
+    return {
+        f"callscene_f1{ending}": round(macro_f1(matrix), 4),
+        f"callscene_seconds{ending}": int(matrix.sum()),
+        f"callscene_classes{ending}": by_class(matrix),
+        f"callscene_confusion{ending}": matrix.tolist(),
+    }
 
 
 def confusion(model: Model, samples: Sequence[Sample]) -> tuple[Matrix, Matrix]:
@@ -122,22 +131,3 @@ def cost(model: Model, samples: Sequence[Sample]) -> float:
             model.predict(waveform)
         least = min(least, time.process_time() - began)
     return float(least / sum(map(len, pieces)) * model.sample_rate)
-
-
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--half", choices=("fitting", "reporting"), default="reporting")
-    figures = measure(arguments.parse_args().half)
-    BUILD.mkdir(parents=True, exist_ok=True)
-    (BUILD / "scenes.json").write_text(json.dumps(figures, indent=1))
-    for name, value in figures.items():
-        if isinstance(value, dict):
-            print(name, *(f"  {label:10} {of_class}" for label, of_class in value.items()), sep="\n")
-        elif isinstance(value, list):
-            print(name, *("  " + " ".join(f"{count:5}" for count in row) for row in value), sep="\n")
-        else:
-            print(name, value)
-
-
-if __name__ == "__main__":
-    main()
