@@ -60,6 +60,15 @@ def test_macro_f1_counts_classes_alike_however_long_they_are() -> None:
     assert scenes.macro_f1(perfect) == pytest.approx((0 + 2 * 2 / (2 + 3) + 5) / 7)
 
 
+def test_seconds_are_counted_by_what_they_are_and_were_found_to_be() -> None:
+    speech, music = LABELS.index("speech"), LABELS.index("music")
+    rows = [(speech, True, speech, 0.95), (speech, True, speech, 0.7), (music, False, speech, 0.99)]
+    seconds = np.array(rows, scenes.SECOND).view(np.recarray)
+    assert (scenes.confusion(seconds) == matrix(speech_speech=2, music_speech=1)).all()
+    assert (scenes.confusion(seconds[seconds.is_clear]) == matrix(speech_speech=2)).all()
+    assert scenes.right_shown(seconds) == 0.5
+
+
 def test_halves_share_no_source() -> None:
     fitting, reporting = SOURCES["fitting"], SOURCES["reporting"]
     for kind in ("speakers", "games", "effects", "hums_hz"):
