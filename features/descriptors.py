@@ -1,7 +1,7 @@
 """What one can say of an utterance in numbers, for drift and for people. It must not know what is normal.
 
 Sources:
-    ITU-T P.56 (2011), method B: active speech level.
+    ITU-T P.56 (2011), method B: active speech level; without its filter at the input, of 200 Hz to 5.5 kHz.
     Peeters 2004, A large set of audio features for sound description, 6.1: spectral centroid and roll-off.
     de Cheveigné and Kawahara 2002, YIN, a fundamental frequency estimator for speech and music: pitch.
 """
@@ -68,7 +68,7 @@ class Descriptors:
 
     Pauses shorter than HANGOVER_S count as speech. By energy alone: any sound that comes and goes is speech, a steady
     one is not, and noise hides weak speech (white noise at 10 dB a tenth of the time, at 0 dB most of it). Rumble
-    between words counts, too, if it is loud enough: P.56's filter at the input (10.2) is left out.
+    between words counts, too, if it is loud enough: P.56's filter at the input is left out.
     """
     speaking_rate: float | None
     """Words, as spaces separate them, in a second of speech; None without text or speech."""
