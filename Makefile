@@ -20,7 +20,8 @@ check: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Measures the phrase model on prompts, other voices, splices and what is no speech: build/eval.json, build/eval.md.
+# Measures the phrase model on prompts, other voices, splices and what is no speech, callscene on calls, and descriptors:
+# build/eval.json, build/eval.md. A part of it: make eval EVAL='--corpora scenes'.
 eval: .venv/installed-dev
 	$(BIN)/python -m tests.eval $(EVAL)
 

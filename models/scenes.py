@@ -54,6 +54,7 @@ def classifier_of(folder: Path) -> EncoderClassifier:
         fetch_config=FetchConfig(allow_network=False),
         run_opts={"device": "cpu"},
     )
+    torch.set_num_threads(1)  # processes are what spreads the work: threads of two would wait for each other, busily
     classifier.hparams.label_encoder.ignore_len()  # or it warns that nobody said how many labels there should be
     return classifier
 

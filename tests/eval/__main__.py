@@ -1,15 +1,16 @@
-"""Measures the phrase model: `make eval` → build/eval.json, eval.md. It must not know how anything is measured."""
+"""Measures models and descriptors: `make eval` → build/eval.json, eval.md. It must not know how that is done."""
 
 import argparse
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from models.group import ModelSpec, load_group
 from models.numbers import DIGITS
 from tests import asterisk
-from tests.eval import corpora, costs, report, whisper_weights
+from tests.eval import corpora, costs, describing, report, scenes, whisper_weights
 from tests.eval.hearing import PROCESSES, hear, say
 from tests.eval.samples import Sample
 
@@ -18,6 +19,8 @@ CORPORA: dict[str, Callable[[], list[Sample]]] = {
     "nonspeech": corpora.nonspeech,
     "splices": corpora.splices,
 }
+OTHERS = ("scenes", "descriptors")
+NAMES = ("prompts", *CORPORA, *OTHERS)
 PHRASES = tuple(asterisk.PHRASES)
 QUALITY_TIER = "whisper-base"
 QUALITY_EVERY = 3  # of its prompts: it takes ten times as long
@@ -30,9 +33,10 @@ def main() -> None:
     load_before = os.getloadavg()
     spec = spec_of(asked.model, PHRASES)
     conditions = []
-    if not asked.model and "prompts" in asked.corpora:
+    phrases = [name for name in asked.corpora if name not in OTHERS]
+    if not asked.model and "prompts" in phrases:
         conditions += quality_tier(asked.half, asked.processes)
-    for name, samples in chosen(asked.corpora.split(","), asked.conditions.split(","), asked.half):
+    for name, samples in chosen(phrases, asked.conditions.split(","), asked.half):
         labels = SPLICED if name == "splices" else PHRASES
         say(f"{name}: {len(samples)} samples")
         heard = hear(samples, spec_of(asked.model, labels), asked.processes)
@@ -46,10 +50,23 @@ def main() -> None:
         "load_average_before": round(load_before[0], 1),
         "load_average_after": round(os.getloadavg()[0], 1),
     }
-    figures = report.figures_of(conditions, costs.measure(spec) if asked.costs else {}) | run
+    measured = costs.measure(spec) if asked.costs and phrases else {}
+    figures = report.figures_of(conditions, measured | others(asked.corpora, asked.half)) | run
     report.write(figures, conditions, asked.into)
     for name, target in report.FIGURES.items():
         print(f"{name:26} {figures[name]!s:>10}  {target or ''}")
+
+
+def others(names: list[str], half: str) -> dict[str, Any]:
+    """Return the figures of what is no phrase."""
+    figures: dict[str, Any] = {}
+    if "scenes" in names:
+        say("scenes")
+        figures |= scenes.measure(half)
+    if "descriptors" in names:
+        say("descriptors")
+        figures |= describing.measure()
+    return figures
 
 
 def quality_tier(half: str, processes: int) -> list[report.Condition]:
@@ -63,7 +80,13 @@ def quality_tier(half: str, processes: int) -> list[report.Condition]:
 
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="python -m tests.eval", description=__doc__)
-    options.add_argument("--corpora", default=",".join(("prompts", *CORPORA)))
+    options.add_argument(
+        "--corpora",
+        type=names_of,
+        default=list(NAMES),
+        metavar="NAMES",
+        help=f"of {','.join(NAMES)}, all by default; what is left out has no figures",
+    )
     options.add_argument("--conditions", default=",".join(corpora.CONDITIONS), help="of the prompts")
     options.add_argument("--half", choices=("reporting", "fitting", "both"), default="reporting")
     options.add_argument("--model", help="its name in the group file, enabled or not; by default the first enabled one")
@@ -72,6 +95,13 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--dump", type=Path, metavar="FILE", help="write every detection and miss as a line of JSON")
     options.add_argument("--into", type=Path, default=Path("build"), metavar="FOLDER")
     return options
+
+
+def names_of(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in NAMES]:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not of {', '.join(NAMES)}")
+    return names
 
 
 def spec_of(name: str | None, labels: tuple[str, ...]) -> ModelSpec:

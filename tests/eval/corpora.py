@@ -2,11 +2,14 @@
 
 import shutil
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import soundfile
 
 from tests import asterisk
+from tests.eval import corpus_scenes
 from tests.eval.corpus_nonspeech import GAMES, KEYBOARD, nonspeech
 from tests.eval.corpus_prompts import CONDITIONS, MUSIC, prompts
 from tests.eval.corpus_splices import splices
@@ -17,6 +20,8 @@ __all__ = ["CONDITIONS", "nonspeech", "prompts", "require", "splices", "voices"]
 
 PROGRAMS: Final = ("espeak-ng", "ffmpeg", "flite")  # the packages have their names
 RECORDINGS: Final = {
+    "asterisk-core-sounds-en": asterisk.TEXTS,
+    "asterisk-core-sounds-en-wav": asterisk.SOUNDS,
     "asterisk-core-sounds-en-g722": asterisk.SOUNDS / "beep.g722",
     "asterisk-moh-opsound-wav": MUSIC / "reno_project-system.wav",
     "btanks-data": GAMES / "btanks/data/tunes",
@@ -26,14 +31,18 @@ RECORDINGS: Final = {
     "extremetuxracer-data": GAMES / "etr/sounds",
     "frozen-bubble-data": GAMES / "frozen-bubble/snd",
     "gunroar-data": GAMES / "gunroar/sounds",
+    **corpus_scenes.PACKAGES,
 }
 
 
-def require() -> None:
-    """Say how to get what the corpora are made of, where it is not installed."""
-    asterisk.require()
-    missing = [program for program in PROGRAMS if not shutil.which(program)]
-    missing += [package for package, path in RECORDINGS.items() if not path.exists()]
+def require(programs: Sequence[str] = PROGRAMS, recordings: Mapping[str, Path] = RECORDINGS) -> None:
+    """Say how to get all that the corpora are made of and is not installed.
+
+    Raises:
+        RuntimeError: Something is missing; its message is the line that installs it.
+    """
+    missing = [program for program in programs if not shutil.which(program)]
+    missing += [package for package, path in recordings.items() if not path.exists()]
     if missing:
         raise RuntimeError(f"`make eval` needs: apt-get install --no-install-recommends {' '.join(missing)}")
 
@@ -55,7 +64,10 @@ def table(samples: list[Sample]) -> str:
 def main() -> None:
     require()
     every = [sample for condition in CONDITIONS for sample in prompts(condition)]
-    print(table([*every, *voices(), *nonspeech(), *splices()]))
+    scenes = [
+        call for condition in corpus_scenes.CONDITIONS for call in corpus_scenes.calls(condition)
+    ]  # whose words are stretches
+    print(table([*every, *voices(), *nonspeech(), *splices(), *scenes]))
 
 
 if __name__ == "__main__":

@@ -62,16 +62,8 @@ SOURCES: Final = {
 }
 
 
-def require() -> None:
-    """Say how to get the speakers, where they are not installed."""
-    missing = [package for package, path in PACKAGES.items() if not path.is_dir()]
-    if missing:
-        raise RuntimeError(f"the scenes need: apt-get install --no-install-recommends {' '.join(missing)}")
-
-
 def calls(condition: str, half: str = "reporting") -> list[Sample]:
     """Return the calls of a half in one of the CONDITIONS; the words of a call are its stretches."""
-    require()
     found = []
     for number in range(CALLS):
         name = f"call-{half}-{number}"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -70,3 +71,23 @@ def _start_errors(conditions: Sequence["Condition"], threshold: float) -> Figure
     if axes.patches:
         axes.legend()
     return picture
+
+
+def draw_confusion(matrices: dict[str, Sequence[Sequence[int]]], labels: Sequence[str], path: Path) -> None:
+    """Draw counts by true class (row) and found class (column) side by side, shaded by their share of the row."""
+    picture = Figure(figsize=(6 * len(matrices), 5.5), layout="constrained")
+    for number, (title, counts) in enumerate(matrices.items()):
+        matrix = np.array(counts)
+        shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+        axes = picture.add_subplot(1, len(matrices), number + 1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(matrix):
+            if count:
+                colour = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, str(count), ha="center", va="center", color=colour)
+        ticks = range(len(labels))
+        axes.set(title=title, xticks=ticks, yticks=ticks, xlabel="found", ylabel="true")
+        axes.set_xticklabels(labels, rotation=45, ha="right")
+        axes.set_yticklabels(labels)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(picture).print_png(path)

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.eval import metrics, plots
+from tests.eval import metrics, plots, scenes_report
 from tests.eval.hearing import Heard
 from tests.eval.metrics import Judged
+from tests.eval.tables import Row, rounded, table
 
 SPEECH: Final = ("prompts", "voices")  # what is calibrated on
 LEAST_CONFIDENCE: Final = 0.1  # below it calibration concerns nobody
@@ -31,6 +32,9 @@ FIGURES: Final = {  # the targets; None: none is set
     "phrase_cpu_per_audio_s": "≤ 0.06",
     "refresh_cpu_ratio": "≤ 1.15",
     "memory_3h_mib": "≤ 1536",
+    "callscene_f1": "≥ 0.95",
+    "callscene_f1_gsm": "≥ 0.90",
+    "callscene_cpu_per_audio_s": "≤ 0.02",
 }
 COLUMNS: Final = (  # of the tables of conditions
     ("samples", "audio_s", "occurrences", "precision", "recall", "f1", "best_threshold", "f1_at_best_threshold"),
@@ -50,8 +54,11 @@ detections. *Missed* is the lowest miss rate that costs at most one false alarm 
 minutes of a condition the former means none. Start errors, in the headline, are against splices at known places.
 Ratios are CPU times of one run, taken in turns.
 """
+DESCRIPTORS: Final = """\
+## Descriptors
 
-Row = dict[str, Any]
+How far `snr_db` of 20 s of speech is off in noise that was mixed in at a known level, over five draws of it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +101,13 @@ def conditions_of(heard: Iterable[Heard], labels: Sequence[str]) -> list[Conditi
     ]
 
 
-def figures_of(conditions: Sequence[Condition], costs: Row) -> Row:
-    """Return the figures that the targets name, and beside them what explains them; None: not measured in this run."""
+def figures_of(conditions: Sequence[Condition], others: Row) -> Row:
+    """Return the figures that the targets name, and beside them what explains them; None: not measured in this run.
+
+    Args:
+        conditions: What the phrase model heard.
+        others: Figures that were measured elsewhere, by their names.
+    """
     rows = [condition_row(condition) for condition in conditions if condition.corpus != "nonspeech"]
     row_of = {(row["corpus"], row["condition"]): row for row in rows}
     speech = [judged for each in conditions if each.corpus in SPEECH for judged in each.all_judged]
@@ -110,7 +122,7 @@ def figures_of(conditions: Sequence[Condition], costs: Row) -> Row:
         "precision_at_090": _of(row_of, "prompts", "8k", "precision_at_090"),
         "recall_at_090": _of(row_of, "prompts", "8k", "recall_at_090"),
         "ece": max(calibrated, default=None),
-        **costs,
+        **others,
     }
     return (
         {name: found.pop(name, None) for name in FIGURES}
@@ -239,32 +251,40 @@ def write(figures: Row, conditions: Sequence[Condition], folder: Path) -> None:
     """Write eval.json, eval.md and the plots beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "eval.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    pictures = plots.draw(conditions, figures, folder, metrics.FOUND)
     against = [{"figure": name, "target": FIGURES[name] or "", "measured": figures[name]} for name in FIGURES]
-    rows = figures["conditions"]
     others = [
         {"figure": name, "measured": value}
         for name, value in figures.items()
         if name not in FIGURES and not isinstance(value, list | dict)
     ]
-    parts = [
-        "# Phrases: what is found, how sure, when, and at what cost\n",
+    parts = ["# What is found, how sure, when, and at what cost\n", table(against), table(others)]
+    if conditions:
+        parts += phrases_section(conditions, figures, folder)
+    if figures["callscene_f1"] is not None:
+        parts += scenes_report.section(figures, folder)
+    if "descriptors_snr_errors" in figures:
+        parts += [DESCRIPTORS, table(figures["descriptors_snr_errors"])]
+    (folder / "eval.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def phrases_section(conditions: Sequence[Condition], figures: Row, folder: Path) -> list[str]:
+    """Return the parts of eval.md that are of the phrase model; its plots are drawn into `folder`/eval."""
+    pictures = plots.draw(conditions, figures, folder, metrics.FOUND)
+    rows = figures["conditions"]
+    return [
+        "## Phrases\n",
         EXPLAINED.format(threshold=metrics.FOUND),
-        table(against),
-        table(others),
-        "## Conditions\n",
         *(table([{name: row[name] for name in ("corpus", "condition", *names)} for row in rows]) for names in COLUMNS),
         *(f"![{title}](eval/{name})\n" for title, name in pictures.items()),
-        "## Voices\n",
+        "### Voices\n",
         table(figures["voices"]),
-        "## Kinds\n",
+        "### Kinds\n",
         table(figures["kinds"]),
-        "## Words\n",
+        "### Words\n",
         table(figures["words"]),
-        "## False words in what is no speech\n",
+        "### False words in what is no speech\n",
         table(figures.get("nonspeech_words", [])),
     ]
-    (folder / "eval.md").write_text("\n".join(parts), encoding="utf-8")
 
 
 def dump(conditions: Sequence[Condition], path: Path) -> None:
@@ -281,23 +301,6 @@ def dump(conditions: Sequence[Condition], path: Path) -> None:
                     missed = each.spoken - sum(found.right for found in each.found)
                     rows = [asdict(found) for found in each.found] + [{"confidence": None, "right": True}] * missed
                     lines.writelines(json.dumps(said | row) + "\n" for row in rows)
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Return rows as a table in Markdown; a number that a column does not have is left empty."""
-    if not rows:
-        return "None.\n"
-    names = list(rows[0])
-    cells = [["" if row[name] is None else str(row[name]) for name in names] for row in rows]
-    lines = [names, ["---"] * len(names), *cells]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def rounded(value: Any) -> Any:
-    """Return a number as it is written: four digits behind the point, None for what is not a number."""
-    if not isinstance(value, float):
-        return value
-    return None if math.isnan(value) else round(value, 4)
 
 
 def _of(rows: dict[tuple[str, str], Row], corpus: str, condition: str, name: str) -> Any:

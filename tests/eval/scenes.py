@@ -1,7 +1,5 @@
-"""Measures callscene on calls of speakers and sources it never heard: `python -m tests.eval.scenes`."""
+"""Measures callscene on calls of speakers and sources it never heard. It must not know how figures are shown."""
 
-import argparse
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +14,8 @@ from features.utterances import UtteranceSettings
 from models.group import load_group
 from models.protocol import Model
 from models.registry import load_model
-from tests.eval.corpus_scenes import CONDITIONS, LABELS, calls
-from tests.eval.samples import BUILD, Sample, Spoken
+from tests.eval.corpus_scenes import CONDITIONS, LABELS, SOURCES, calls
+from tests.eval.samples import Sample, Spoken
 
 NAME: Final = "callscene"
 FRAMES: Final = 100  # a second's
@@ -25,42 +23,72 @@ KEY_FRAMES: Final = 4  # 40 ms, Q.24's shortest key press, make a second one of 
 CLEAR: Final = 0.75  # of a second in one class, or twice the shortest key press: no border runs through it
 TURNS: Final = 3
 
+SHOWN: Final = 0.9  # by default: MODEL_CONFIDENCE_THRESHOLD
+SECOND: Final = np.dtype([("label", int), ("is_clear", bool), ("found", int), ("confidence", float)])
+
 Matrix = NDArray[np.int64]
+Seconds = np.recarray
+"""Of SECOND: what each second is, whether no border runs through it, what it was found to be, and how surely."""
 
 
-def measure(half: str = "reporting", model: Model | None = None) -> dict[str, Any]:
+def measure(half: str) -> dict[str, Any]:
     """Return macro F1 on calls at 8 kHz and through GSM 06.10, what it consists of, and the cost.
 
     A second's truth is what most of it is, or DTMF where a key is pressed; ringing goes on through its pauses. Seconds
     through which a border runs, a quarter of them and more being another class, are counted apart.
+
+    Args:
+        half: "reporting", "fitting" or "both".
     """
+    spec = next(spec for spec in load_group(()).models if spec.name == NAME)
     began = time.process_time()
-    model = model or load_model(next(spec for spec in load_group(()).models if spec.name == NAME))
+    model = load_model(spec)
     load_s = time.process_time() - began
-    figures: dict[str, Any] = {"callscene_load_cpu_s": round(load_s, 2)}
+    figures: dict[str, Any] = {"callscene_version": spec.version, "callscene_load_cpu_s": round(load_s, 2)}
     for condition in CONDITIONS:
         ending = "" if condition == "8k" else f"_{condition}"
-        every, clear = confusion(model, calls(condition, half))
-        figures |= {
-            f"callscene_f1{ending}": round(macro_f1(clear), 4),
-            f"callscene_f1{ending}_with_borders": round(macro_f1(every), 4),
-            f"callscene_seconds{ending}": int(clear.sum()),
-            f"callscene_classes{ending}": by_class(clear),
-            f"callscene_confusion{ending}": clear.tolist(),
-        }
-    return figures | {"callscene_cpu_per_audio_s": round(cost(model, calls("8k", half)), 5)}
+        found = found_in(model, calls_of(condition, half))
+        figures |= figures_of(confusion(found[found.is_clear]), ending)
+        figures |= figures_of(confusion(found), f"{ending}_with_borders")
+        figures[f"callscene_right_shown_at_090{ending}"] = round(right_shown(found), 4)
+    return figures | {"callscene_cpu_per_audio_s": round(cost(model, calls_of("8k", half)), 5)}
 
 
-def confusion(model: Model, samples: Sequence[Sample]) -> tuple[Matrix, Matrix]:
-    """Return how many seconds of each class (row) were found to be each (column): all, and those without a border."""
-    every, clear = np.zeros((2, len(LABELS), len(LABELS)), np.int64)
+def calls_of(condition: str, half: str) -> list[Sample]:
+    return [sample for each in SOURCES if half in (each, "both") for sample in calls(condition, each)]
+
+
+def figures_of(matrix: Matrix, ending: str) -> dict[str, Any]:
+    return {
+        f"callscene_f1{ending}": round(macro_f1(matrix), 4),
+        f"callscene_seconds{ending}": int(matrix.sum()),
+        f"callscene_classes{ending}": by_class(matrix),
+        f"callscene_confusion{ending}": matrix.tolist(),
+    }
+
+
+def found_in(model: Model, samples: Sequence[Sample]) -> Seconds:
+    """Return what became of every second of some calls."""
+    parts = []
     for sample in samples:
-        seconds = int(soundfile.info(sample.path).duration)
-        labels, is_clear = truth(sample.words, seconds)
-        found = answered(model, sample.path, seconds)
-        np.add.at(every, (labels, found), 1)
-        np.add.at(clear, (labels[is_clear], found[is_clear]), 1)
-    return every, clear
+        duration_s = int(soundfile.info(sample.path).duration)
+        labels, is_clear = truth(sample.words, duration_s)
+        found, confidences = answered(model, sample.path, duration_s)
+        parts.append(np.rec.fromarrays((labels, is_clear, found, confidences), dtype=SECOND))
+    return np.concatenate(parts).view(np.recarray)
+
+
+def confusion(seconds: Seconds) -> Matrix:
+    """Return how many seconds of each class (row) were found to be each (column)."""
+    matrix = np.zeros((len(LABELS), len(LABELS)), np.int64)
+    np.add.at(matrix, (seconds.label, seconds.found), 1)
+    return matrix
+
+
+def right_shown(seconds: Seconds) -> float:
+    """Return the share of the seconds that are right whose span has a confidence of SHOWN or more."""
+    right = seconds.label == seconds.found
+    return float(np.sum(right & (seconds.confidence >= SHOWN)) / max(1, np.sum(right)))
 
 
 def truth(stretches: Sequence[Spoken], seconds: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -78,14 +106,14 @@ def truth(stretches: Sequence[Spoken], seconds: int) -> tuple[NDArray[np.int64],
     return labels, (clear & (keys == 0)) | (keys >= 2 * KEY_FRAMES)
 
 
-def answered(model: Model, path: Path, seconds: int) -> NDArray[np.int64]:
-    """Return what the model says of each second, given what the product gives it."""
-    found = np.full(seconds, -1)
+def answered(model: Model, path: Path, seconds: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return what the model says of each second, and the confidence of its span, given what the product gives it."""
+    found, confidences = np.full(seconds, -1), np.zeros(seconds)
     for _, piece in cut_recording(path, (0,), ("windows",), UtteranceSettings()):
         for span in model.predict(piece.waveform).detections:
             start, end = (round(piece.start_s + at_s) for at_s in (span.start_s, span.end_s))
-            found[start:end] = LABELS.index(span.label)
-    return found
+            found[start:end], confidences[start:end] = LABELS.index(span.label), span.confidence
+    return found, confidences
 
 
 def by_class(matrix: Matrix) -> dict[str, dict[str, float]]:
@@ -122,22 +150,3 @@ def cost(model: Model, samples: Sequence[Sample]) -> float:
             model.predict(waveform)
         least = min(least, time.process_time() - began)
     return float(least / sum(map(len, pieces)) * model.sample_rate)
-
-
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--half", choices=("fitting", "reporting"), default="reporting")
-    figures = measure(arguments.parse_args().half)
-    BUILD.mkdir(parents=True, exist_ok=True)
-    (BUILD / "scenes.json").write_text(json.dumps(figures, indent=1))
-    for name, value in figures.items():
-        if isinstance(value, dict):
-            print(name, *(f"  {label:10} {of_class}" for label, of_class in value.items()), sep="\n")
-        elif isinstance(value, list):
-            print(name, *("  " + " ".join(f"{count:5}" for count in row) for row in value), sep="\n")
-        else:
-            print(name, value)
-
-
-if __name__ == "__main__":
-    main()

@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from scipy.signal import butter as butterworth
+from scipy.signal import sosfiltfilt
 
 from features.audio import read_blocks
 from features.descriptors import MAX_SNR_DB, MIN_SNR_DB, Descriptors, describe
@@ -73,6 +75,13 @@ def recordings(assets: Path) -> dict[str, Waveform]:
         name: next(iter(read_blocks(assets / f"{name}.wav", sample_rate=RATE, block_s=20)))[0] for name in RECORDINGS
     }
     return {name: np.ascontiguousarray(block) for name, block in blocks.items()}
+
+
+@pytest.fixture(scope="module")
+def voices(recordings: dict[str, Waveform]) -> dict[str, Waveform]:
+    """The recordings without what is below 75 Hz, where beckett has rumble that pyin follows, and Silero does not."""
+    highpass = butterworth(4, 75, "high", fs=RATE, output="sos")
+    return {name: sosfiltfilt(highpass, sound).astype(np.float32) for name, sound in recordings.items()}
 
 
 # --- level
@@ -238,10 +247,19 @@ def test_steady_sounds_are_not_speech() -> None:
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
-def test_the_share_of_speech_is_near_the_one_that_silero_finds(recordings: dict[str, Waveform], name: str) -> None:
-    spans = speech_spans(recordings[name], UtteranceSettings(min_silence_s=0.2, min_speech_s=0.05, pad_s=0.0))
-    found = sum(end - start for start, end in spans) / len(recordings[name])
-    assert describe(recordings[name], RATE).speech_share == pytest.approx(found, abs=0.25)
+def test_the_share_of_speech_is_near_the_one_that_silero_finds(voices: dict[str, Waveform], name: str) -> None:
+    spans = speech_spans(voices[name], UtteranceSettings(min_silence_s=0.2, min_speech_s=0.05, pad_s=0.0))
+    found = sum(end - start for start, end in spans) / len(voices[name])
+    # Silero hears words, whose edges are weak: 0.04 to 0.09 more than what is within 16 dB of the active level.
+    assert found - 0.1 < describe(voices[name], RATE).speech_share < found
+
+
+def test_rumble_between_words_counts_as_speech_as_any_sound_does_that_comes_and_goes(
+    recordings: dict[str, Waveform], voices: dict[str, Waveform]
+) -> None:
+    with_rumble, without = describe(recordings["beckett"], RATE), describe(voices["beckett"], RATE)
+    assert with_rumble.speech_share > without.speech_share + 0.2
+    assert with_rumble.pitch_median_hz == pytest.approx(without.pitch_median_hz, rel=SEMITONE**0.5 - 1)
 
 
 @pytest.mark.parametrize(
@@ -301,11 +319,12 @@ def test_a_sawtooth_has_the_pitch_that_librosa_finds(hz: float) -> None:
     assert describe(sawtooth(hz), RATE).pitch_median_hz == pytest.approx(found, rel=0.005)
 
 
-@pytest.mark.parametrize("name", ["beckett", "clone-test"])
-def test_a_voice_has_the_pitch_that_librosa_is_sure_of(recordings: dict[str, Waveform], name: str) -> None:
-    pitches, _, probability = librosa.pyin(recordings[name], fmin=50, fmax=500, sr=RATE, frame_length=1024)
-    found = np.median(pitches[probability > 0.5])
-    assert describe(recordings[name], RATE).pitch_median_hz == pytest.approx(found, rel=SEMITONE**2 - 1)
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_a_voice_has_the_pitch_that_librosa_finds(voices: dict[str, Waveform], name: str) -> None:
+    pitches, is_voiced, _ = librosa.pyin(voices[name], fmin=50, fmax=500, sr=RATE, frame_length=1024)
+    found = np.median(pitches[is_voiced])
+    # Which frames are voiced is for each to say: half a semitone, five steps of pyin's.
+    assert describe(voices[name], RATE).pitch_median_hz == pytest.approx(found, rel=SEMITONE**0.5 - 1)
 
 
 @pytest.mark.parametrize("snr_db", [20, 10, 5])

@@ -110,6 +110,12 @@ def test_spans_tile_a_window_of_any_length(callscene: Scenes, length: int, seed:
     assert all(before.end_s == after.start_s and before.label != after.label for before, after in pairwise(found))
 
 
+def test_a_loaded_model_keeps_to_one_core(spec: ModelSpec) -> None:
+    torch.set_num_threads(2)
+    load_model(spec)
+    assert torch.get_num_threads() == 1
+
+
 def test_a_window_without_samples_has_no_spans(callscene: Scenes) -> None:
     assert callscene.predict(np.zeros(0, np.float32)).detections == ()
 
