@@ -5,6 +5,7 @@ et al. 2020, arXiv:2005.07143), a linear classifier.
 """
 
 import sys
+from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from speechbrain.utils.fetching import FetchConfig, LocalStrategy
 from speechbrain.utils.importutils import LazyModule
 
 from features.pieces import SAMPLE_RATE, Wants
+from models.bounds import check_numbers
 from models.errors import ModelUnavailableError
 from models.group import ModelSpec
 from models.protocol import Answer, Detection
@@ -34,14 +36,29 @@ PAUSE: Final = frozenset({SILENCE, "noise"})
 LONGEST_PAUSE_S: Final = 6  # seconds of a pause between two rings, which is ringing: E.180 has up to 5 s, within 10 %
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What group.toml says of the answers."""
+
+    temperature: float
+    """Of the softmax (Guo et al. 2017, arXiv:1706.04599): training smooths labels, which makes it unsure."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, {"temperature": (0.05, 20.0)})
+
+
 def load(spec: ModelSpec, folder: Path) -> "Scenes":
     """Load callscene from `folder`.
 
     Raises:
-        ModelUnavailableError: SpeechBrain refuses what lies there.
+        ModelUnavailableError: A setting is missing, unknown or impossible, or SpeechBrain refuses what lies there.
     """
     try:
-        return Scenes(spec, classifier_of(folder))
+        settings = Settings(**spec.settings)
+    except (TypeError, ValueError) as error:
+        raise ModelUnavailableError(f"{spec.name}: its settings in the group file are wrong: {error}") from error
+    try:
+        return Scenes(spec, settings, classifier_of(folder))
     except Exception as error:
         raise ModelUnavailableError(f"{spec.name}: cannot be loaded from {folder}: {error}") from error
 
@@ -91,9 +108,9 @@ class Scenes:
     sample_rate: int = SAMPLE_RATE
     wants: Wants = "windows"
 
-    def __init__(self, spec: ModelSpec, classifier: EncoderClassifier) -> None:
+    def __init__(self, spec: ModelSpec, settings: Settings, classifier: EncoderClassifier) -> None:
         self.name, self.version = spec.name, spec.version
-        self._classifier = classifier
+        self._settings, self._classifier = settings, classifier
         encoder = classifier.hparams.label_encoder
         self.labels: tuple[str, ...] = tuple(encoder.ind2lab[index] for index in range(len(encoder)))
 
@@ -107,7 +124,7 @@ class Scenes:
         """Return the probability of each label in each second begun. Shape (second, label)."""
         with torch.inference_mode():
             log_probabilities = self._classifier.classify_batch(torch.from_numpy(contexts(waveform)))[0]
-        found: NDArray[np.float32] = log_probabilities.exp().numpy()
+        found: NDArray[np.float32] = (log_probabilities / self._settings.temperature).softmax(dim=1).numpy()
         found[is_silent(waveform)] = [label == SILENCE for label in self.labels]
         return found
 

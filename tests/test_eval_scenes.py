@@ -67,6 +67,8 @@ def test_seconds_are_counted_by_what_they_are_and_were_found_to_be() -> None:
     assert (scenes.confusion(seconds) == matrix(speech_speech=2, music_speech=1)).all()
     assert (scenes.confusion(seconds[seconds.is_clear]) == matrix(speech_speech=2)).all()
     assert scenes.right_shown(seconds) == 0.5
+    assert scenes.precision_of_shown(seconds) == 0.5
+    assert scenes.calibration_error(seconds, bins=1) == pytest.approx(abs(2 / 3 - 0.88))
 
 
 def test_halves_share_no_source() -> None:
@@ -82,6 +84,7 @@ def figures() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for condition in CONDITIONS:
         ending = "" if condition == "8k" else f"_{condition}"
+        found |= {f"callscene_{name}{ending}": 0.9 for name in scenes_report.CONFIDENCES}
         found |= scenes.figures_of(clear, ending) | scenes.figures_of(every, f"{ending}_with_borders")
     return found
 

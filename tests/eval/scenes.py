@@ -51,6 +51,8 @@ def measure(half: str) -> dict[str, Any]:
         figures |= figures_of(confusion(found[found.is_clear]), ending)
         figures |= figures_of(confusion(found), f"{ending}_with_borders")
         figures[f"callscene_right_shown_at_090{ending}"] = round(right_shown(found), 4)
+        figures[f"callscene_precision_at_090{ending}"] = round(precision_of_shown(found), 4)
+        figures[f"callscene_ece{ending}"] = round(calibration_error(found), 4)
     return figures | {"callscene_cpu_per_audio_s": round(cost(model, calls_of("8k", half)), 5)}
 
 
@@ -89,6 +91,20 @@ def right_shown(seconds: Seconds) -> float:
     """Return the share of the seconds that are right whose span has a confidence of SHOWN or more."""
     right = seconds.label == seconds.found
     return float(np.sum(right & (seconds.confidence >= SHOWN)) / max(1, np.sum(right)))
+
+
+def precision_of_shown(seconds: Seconds) -> float:
+    """Return the share of the seconds whose span has a confidence of SHOWN or more that are right."""
+    shown = seconds[seconds.confidence >= SHOWN]
+    return float(np.mean(shown.label == shown.found)) if len(shown) else 0.0
+
+
+def calibration_error(seconds: Seconds, bins: int = 10) -> float:
+    """Return the expected calibration error of all seconds, in bins of as many seconds each."""
+    right = seconds.label == seconds.found
+    parts = np.array_split(np.argsort(seconds.confidence, kind="stable"), bins)
+    off = [len(part) * abs(np.mean(seconds.confidence[part]) - np.mean(right[part])) for part in parts if len(part)]
+    return float(sum(off) / max(1, len(seconds)))
 
 
 def truth(stretches: Sequence[Spoken], seconds: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -22,7 +22,11 @@ class than the rest (of DTMF: one with less than 80 ms of a key). It has one tru
 for whole seconds cannot be right about both sides. So the headline leaves these seconds out, as the scoring of
 segmentations usually leaves out a collar around each border (NIST's md-eval: 0.25 s on both sides). What comes of all
 seconds stands beside it. F1 is the mean of the classes' F1, each counting alike.
+
+By default a span is shown from a confidence of 0.9 on. Of all seconds: how many of those shown are right, how many of
+the right ones are shown, and the expected calibration error.
 """
+CONFIDENCES: Final = ("precision_at_090", "right_shown_at_090", "ece")
 
 
 def section(figures: Mapping[str, Any], folder: Path) -> list[str]:
@@ -44,6 +48,7 @@ def summary(figures: Mapping[str, Any]) -> list[Row]:
             "counted": seconds,
             "seconds": figures[f"callscene_seconds{ending}{borders}"],
             "f1": figures[f"callscene_f1{ending}{borders}"],
+            **{name: figures[f"callscene_{name}{ending}"] if borders else None for name in CONFIDENCES},
         }
         for title, ending in CONDITIONS.items()
         for seconds, borders in SECONDS.items()

@@ -220,3 +220,21 @@ def test_another_file_is_not_loaded(spec: ModelSpec, tmp_path: Path, name: str) 
     (folder / name).write_bytes(b"another")
     with pytest.raises(ModelUnavailableError, match="sha256"):
         load_model(replace(spec, source=f"folder:{folder}"))
+
+
+def test_a_lower_temperature_is_surer_of_the_same_labels(spec: ModelSpec, examples: dict[str, Waveform]) -> None:
+    waveform = np.concatenate(list(examples.values()))
+    unsure, sure = (
+        load_model(replace(spec, settings={"temperature": temperature})).predict(waveform).detections
+        for temperature in (2.0, 0.5)
+    )
+    assert [(span.label, span.start_s, span.end_s) for span in unsure] == [
+        (span.label, span.start_s, span.end_s) for span in sure
+    ]
+    assert np.mean([span.confidence for span in sure]) > np.mean([span.confidence for span in unsure])
+
+
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.0}, {"temperature": True}, {"temperature": 1.0, "x": 1}])
+def test_impossible_settings_are_refused(spec: ModelSpec, settings: dict[str, float]) -> None:
+    with pytest.raises(ModelUnavailableError, match="settings in the group file are wrong"):
+        load_model(replace(spec, settings=settings))
