@@ -1,7 +1,8 @@
 """From a folder of checked files to one of SpeechBrain's inference classes. It must not know what is asked of it.
 
 Importing this imports neither speechbrain nor torch, and loading fetches nothing: SpeechBrain is given the resolved
-hyperparameters that `models.trust` has looked at, in a folder of its own, and each file by its path.
+hyperparameters that `models.trust` has looked at, in a folder of its own, and each file by its path. What it then
+makes may not be larger than what its files can fill.
 """
 
 import importlib
@@ -9,8 +10,8 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from io import StringIO
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,8 @@ INTERFACES: Final = {
     "EncoderDecoderASR": "speechbrain.inference.ASR",
     "VAD": "speechbrain.inference.VAD",
 }
+FILLED: Final = 4  # bytes of weights for each byte of a file: one may be kept in 8 bits
+SPARE_BYTES: Final = 2**24  # of weights that no file needs to have
 OFFLINE: Final = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 PICKLES: Final = {  # what torch.load does where SpeechBrain does not say, by whether the model is trusted
     False: {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "0"},
@@ -38,7 +41,7 @@ def load_interface(spec: ModelSpec, folder: Path, choose: Callable[[Collection[s
 
     Args:
         spec: The model.
-        folder: A folder of its own with the files that it names; something may be written beside it.
+        folder: With the files that it names. Something is written beside it, unless it is a package's.
         choose: Given the names in the file of hyperparameters, says which of INTERFACES it is for.
 
     Raises:
@@ -46,7 +49,7 @@ def load_interface(spec: ModelSpec, folder: Path, choose: Callable[[Collection[s
     """
     owner = f"{spec.name}: {HYPERPARAMS}"
     text = resolved_hyperparams(folder / HYPERPARAMS, owner, trusted=spec.trusted)
-    paths = {}
+    paths, room = {}, SPARE_BYTES
     for each in loadables(text, owner):
         if each.file not in spec.sha256:
             raise ModelUnavailableError(
@@ -55,11 +58,16 @@ def load_interface(spec: ModelSpec, folder: Path, choose: Callable[[Collection[s
         paths[each.name] = str(folder / each.file)
         if not spec.trusted:
             require_plain(folder / each.file, each.kind, f"{spec.name}: {each.file}")
+            room += FILLED * (folder / each.file).stat().st_size
     try:
         text, names = _with_paths(text, paths)
         if not spec.trusted:
-            require_harmless(text, owner, resolved=True)
-        return _loaded(text, folder, choose(names), trusted=spec.trusted)
+            require_harmless(text, owner, final=True)
+        beside = None if spec.source.startswith("package:") else folder.parent
+        with nullcontext() if spec.trusted else _at_most(room):
+            loaded = _loaded(text, beside, choose(names), trusted=spec.trusted)
+        _require_read(loaded, paths)
+        return loaded
     except ModelUnavailableError as error:
         raise ModelUnavailableError(f"{spec.name}: {str(error).removeprefix(f'{spec.name}: ')}") from error
     except Exception as error:  # whatever SpeechBrain, HyperPyYAML and torch raise where files do not fit
@@ -80,7 +88,7 @@ def _with_paths(text: str, paths: Mapping[str, str]) -> tuple[str, list[str]]:
     return written.getvalue(), list(tree)
 
 
-def _loaded(text: str, folder: Path, interface: str, *, trusted: bool) -> Any:
+def _loaded(text: str, beside: Path | None, interface: str, *, trusted: bool) -> Any:
     import torch  # noqa: PLC0415  takes seconds; only processes that score need it
 
     torch.set_num_threads(1)  # processes are what spreads the work
@@ -89,7 +97,7 @@ def _loaded(text: str, folder: Path, interface: str, *, trusted: bool) -> Any:
         from speechbrain.utils.fetching import FetchConfig, LocalStrategy  # noqa: PLC0415  likewise
 
         made = getattr(importlib.import_module(INTERFACES[interface]), interface)
-        with tempfile.TemporaryDirectory(prefix=".speechbrain-", dir=folder.parent) as own:
+        with tempfile.TemporaryDirectory(prefix=".speechbrain-", dir=beside) as own:
             (Path(own) / HYPERPARAMS).write_text(text, encoding="utf-8")
             loaded = made.from_hparams(
                 source=own,
@@ -117,6 +125,62 @@ def _require_filled(loaded: Any, lacking: Collection[str]) -> None:
         raise ModelUnavailableError(
             f"no file has the weights {', '.join(empty[:3])}: its pretrainer does not load them"
         )
+
+
+def _require_read(loaded: Any, paths: Mapping[str, str]) -> None:
+    """Make sure that the files that SpeechBrain read are those that were looked at."""
+    pretrainer = loaded.hparams.pretrainer
+    if pretrainer.paths != paths or pretrainer.loadables.keys() != paths.keys():
+        raise ModelUnavailableError(f"its pretrainer reads {pretrainer.paths}, and not {dict(paths)}")
+
+
+def labels_of(spec: ModelSpec, interface: Any) -> tuple[str, ...]:
+    """Return the labels of a classifier's outputs, in their order.
+
+    Raises:
+        ModelUnavailableError: They are not numbered from 0 without gaps.
+    """
+    encoder = interface.hparams.label_encoder
+    encoder.ignore_len()  # or it warns that nobody said how many labels there should be
+    if sorted(encoder.ind2lab) != list(range(len(encoder.ind2lab))):
+        raise ModelUnavailableError(
+            f"{spec.name}: its labels are numbered {', '.join(map(str, sorted(encoder.ind2lab)[:10]))}, and not from 0 "
+            "without gaps: mend its list of labels"
+        )
+    return tuple(str(encoder.ind2lab[index]) for index in range(len(encoder.ind2lab)))
+
+
+def require_outputs(outputs: Any, labels: Sequence[str]) -> None:
+    """Make sure that a classifier gives a number for each of its labels.
+
+    Raises:
+        ValueError: It gives others.
+    """
+    if outputs.shape[-1] != len(labels):
+        raise ValueError(f"it has {outputs.shape[-1]} outputs and {len(labels)} labels")
+    if outputs.isnan().any():
+        raise ValueError("its outputs are not numbers")
+
+
+@contextmanager
+def _at_most(room: int) -> Iterator[None]:
+    """Refuse weights once they have more bytes than that, before memory is written for the one that is too many."""
+    import torch  # noqa: PLC0415  takes seconds; only processes that score need it
+
+    def register(module: torch.nn.Module, name: str, weight: torch.nn.Parameter) -> None:
+        nonlocal room
+        room -= weight.nbytes if weight is not None else 0
+        if room < 0:
+            raise ModelUnavailableError(
+                f"its hyperparameters make more weights than its files can fill: {name} of {type(module).__name__} is "
+                "one too many"
+            )
+
+    handle = torch.nn.modules.module.register_module_parameter_registration_hook(register)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextmanager

@@ -3,10 +3,12 @@
 `hyperparams.yaml` is a program: HyperPyYAML calls whatever its tags name, resolves `!ref`, and reads every text in
 brackets as YAML with all of Python's tags. Checkpoints are pickles. So the file is composed, and not constructed, by
 the parser that HyperPyYAML itself uses, before and after its references are resolved; what has been looked at is what
-is loaded. It must not know which class a model is loaded with.
+is loaded. Sizes are looked at first: a file may be harmless and still take all time or memory. It must not know which
+class a model is loaded with.
 """
 
 import re
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import StringIO
@@ -14,10 +16,12 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from models.errors import ModelUnavailableError
+from models.references import REFERENCE, resolved
 
-MAX_BYTES: Final = 2**20  # of a file of hyperparameters: real ones have some thousand
-MAX_TEXT_BYTES: Final = 2**24  # of a list of labels
-MAX_NODES: Final = 20_000
+MAX_BYTES: Final = 2**15  # of a file of hyperparameters: real ones have some thousand, and ruamel takes a second for it
+MAX_NODES: Final = 10_000  # of its values, each as often as it is referred to
+MAX_DIGITS: Final = 8  # of an integer: sizes of layers have fewer
+MAX_FILE_BYTES: Final = {"text": 2**20, "tokenizer": 2**24}  # of a list of labels; of a model of SentencePiece's
 PRETRAINER: Final = "speechbrain.utils.parameter_transfer.Pretrainer"
 TOKENIZER: Final = "sentencepiece.SentencePieceProcessor"
 ENCODERS: Final = frozenset(
@@ -67,9 +71,10 @@ NAMES: Final = LAYERS | {f"speechbrain.decoders{module}.ctc_greedy_decode" for m
 
 _STANDARD: Final = "tag:yaml.org,2002:"
 _PLAIN: Final = frozenset(
-    _STANDARD + kind for kind in ("str", "int", "float", "bool", "null", "seq", "map", "merge")
+    _STANDARD + kind for kind in ("str", "int", "float", "bool", "null", "timestamp", "seq", "map")
 ) | {"!tuple"}
-_REFERENCE: Final = re.compile(r"<[A-Za-z_]\w*(\[\w+\])*>")  # a dot would be getattr
+_NAME: Final = re.compile(r"[A-Za-z_]\w*")
+_LARGE: Final = re.compile(rf"(?<!\w)\d\w{{{MAX_DIGITS},}}")
 _AROUND: Final = re.compile(r"[\w\s.,:/()+*-]*")
 _TUPLE: Final = re.compile(r"\([\w\s.,+-]*\)")
 _REMEDY: Final = "use a checkpoint without it, or, if you trust its author with this host, set `trusted = true`"
@@ -84,22 +89,22 @@ class Loadable:
     kind: Literal["weights", "text", "tokenizer"]
 
 
-def require_harmless(text: str, owner: str, *, resolved: bool = False) -> None:
+def require_harmless(text: str, owner: str, *, final: bool = False) -> None:
     """Make sure that nothing but layers that we know is made of a file of hyperparameters.
 
     Args:
         text: Its content.
         owner: The model and the file, for messages.
-        resolved: Its references have been resolved: there are none any more.
+        final: Its references have been resolved: there are none any more.
 
     Raises:
-        ModelUnavailableError: There is something else in it, or it is no YAML.
+        ModelUnavailableError: There is something else in it, too much, or it is no YAML.
     """
     for node in _nodes(_composed(text, owner), owner):
         line, tag = node.start_mark.line + 1, str(node.tag)
-        if reason := _objection(node, tag, resolved):
+        if reason := _objection(node, tag, final):
             raise ModelUnavailableError(f"{owner}, line {line}: {reason}: {_REMEDY}")
-        if node.anchor and not resolved:
+        if node.anchor and not final:
             raise ModelUnavailableError(f"{owner}, line {line}: the anchor &{node.anchor} is not read: write it out")
 
 
@@ -119,16 +124,16 @@ def resolved_hyperparams(path: Path, owner: str, *, trusted: bool) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ModelUnavailableError(f"{owner} has {path.stat().st_size} bytes, and may have {MAX_BYTES}")
+        content = path.read_text(encoding="utf-8")
         if not trusted:
-            require_harmless(path.read_text(encoding="utf-8"), owner)
-        with path.open(encoding="utf-8") as file:
-            text: str = resolve_references(file).getvalue()
+            require_harmless(content, owner)
+        text: str = resolve_references(content).getvalue() if trusted else resolved(content)
     except ModelUnavailableError:
         raise
     except Exception as error:  # ruamel, HyperPyYAML and what a trusted file calls each have their own
         raise ModelUnavailableError(f"{owner} cannot be read: {type(error).__name__}: {error}") from error
     if not trusted:
-        require_harmless(text, owner, resolved=True)
+        require_harmless(text, owner, final=True)
     return text
 
 
@@ -136,7 +141,7 @@ def loadables(text: str, owner: str) -> list[Loadable]:
     """Return what the pretrainer of resolved hyperparameters fills, and from which files.
 
     Raises:
-        ModelUnavailableError: There is no pretrainer.
+        ModelUnavailableError: There is no pretrainer, or one of its names could be a path.
     """
     pretrainer = _members(_members(_composed(text, owner)).get("pretrainer"))
     if "loadables" not in pretrainer:
@@ -144,6 +149,10 @@ def loadables(text: str, owner: str) -> list[Loadable]:
     paths = _members(pretrainer.get("paths"))
     found = []
     for name, node in _members(pretrainer["loadables"]).items():
+        if not _NAME.fullmatch(name):  # SpeechBrain looks for `<name>.ckpt` in its own folder first
+            raise ModelUnavailableError(
+                f"{owner}: its pretrainer loads {name[:60]!r}, which is no plain name: {_REMEDY}"
+            )
         made = str(node.tag).removeprefix("!new:")
         path = str(paths[name].value) if name in paths else f"{name}.ckpt"
         kind: Literal["weights", "text", "tokenizer"] = (
@@ -154,52 +163,67 @@ def loadables(text: str, owner: str) -> list[Loadable]:
 
 
 def require_plain(path: Path, kind: str, owner: str) -> None:
-    """Make sure that a file holds nothing but tensors, or nothing but text.
+    """Make sure that a file holds nothing but tensors, or nothing but text, and no more than its size says.
+
+    Of a tokenizer only the size is looked at: it is a protocol buffer, which SentencePiece parses.
 
     Raises:
         ModelUnavailableError: There is something else in it.
     """
-    if kind == "weights":
-        import torch  # noqa: PLC0415  takes seconds, and only models of SpeechBrain's need it
-
-        try:
-            torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            first = str(error).strip().partition("\n")[0]
-            raise ModelUnavailableError(
-                f"{owner} is refused: torch finds more than tensors in it, or none ({type(error).__name__}: {first}): "
-                f"{_REMEDY}"
-            ) from error
-    elif kind == "text":
-        content = path.read_bytes()
-        try:
-            if len(content) > MAX_TEXT_BYTES or b"\x00" in content:
-                raise ValueError("it has NUL bytes, or too many others")
-            content.decode("utf-8")
-        except ValueError as error:
-            raise ModelUnavailableError(f"{owner} is refused: it should be text ({error}): {_REMEDY}") from error
+    try:
+        size, limit = path.stat().st_size, MAX_FILE_BYTES.get(kind)
+        if limit is not None and size > limit:
+            raise ValueError(f"it has {size} bytes, and a {kind} may have {limit}")
+        if kind == "weights":
+            _require_tensors(path)
+        elif kind == "text" and "\x00" in path.read_text(encoding="utf-8"):
+            raise ValueError("it should be text, and has NUL bytes")
+    except UnicodeDecodeError as error:
+        raise ModelUnavailableError(f"{owner} is refused: it should be text ({error}): {_REMEDY}") from error
+    except (OSError, ValueError) as error:
+        raise ModelUnavailableError(f"{owner} is refused: {error}: {_REMEDY}") from error
 
 
-def _objection(node: Any, tag: str, resolved: bool) -> str | None:
+def _require_tensors(path: Path) -> None:
+    import torch  # noqa: PLC0415  takes seconds, and only models of SpeechBrain's need it
+
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if any(each.compress_type != zipfile.ZIP_STORED for each in archive.infolist()):
+                    raise ValueError("torch compresses nothing, and it is compressed")
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        first = str(error).strip().partition("\n")[0]
+        raise ValueError(f"torch finds more than tensors in it, or none ({type(error).__name__}: {first})") from error
+
+
+def _objection(node: Any, tag: str, final: bool) -> str | None:
     """Say what is wrong with one node; None where nothing is."""
     kind, _, name = tag.partition(":")
-    if tag in ("!ref", "!copy") and not resolved:
+    if tag == "!ref" and not final:
         return _objection_to_reference(node)
     if kind == "!new":
         return _objection_to_object(node, name)
     if kind == "!name":
         return None if name in NAMES else f"the tag {tag} names what is not on the list of harmless names"
     if tag not in _PLAIN:
-        return "a !PLACEHOLDER has no value" if tag == "!PLACEHOLDER" else f"the tag {_shown(tag)} may run code"
+        return f"the tag {_shown(tag)} is not on the list of harmless tags"
     return _objection_to_value(node.value, tag)
 
 
 def _objection_to_value(value: object, tag: str) -> str | None:
+    if not isinstance(value, str):
+        return None
     # HyperPyYAML reads what is in brackets, quoted or not, as YAML of which Python objects can be made; of what has the
     # tag it takes the first and the last letter for brackets.
-    brackets = tag == "!tuple" or (isinstance(value, str) and value.lstrip().startswith("("))
-    if brackets and not (isinstance(value, str) and _TUPLE.fullmatch(value)):
-        return f"the text {str(value)[:60]!r} in brackets would be read as YAML of its own"
+    brackets = tag == "!tuple" or (value.lstrip().startswith("(") and value.rstrip().endswith(")"))
+    if brackets and not _TUPLE.fullmatch(value):
+        return (
+            f"the text {value[:60]!r} in brackets would be read as YAML of its own, and has more than words and numbers"
+        )
+    if (brackets or tag == f"{_STANDARD}int") and _LARGE.search(value):
+        return f"a number in {value[:60]!r} has more than {MAX_DIGITS} digits: no layer is that large"
     return None
 
 
@@ -212,6 +236,8 @@ def _objection_to_object(node: Any, name: str) -> str | None:
         return f"the tag !new:{name} makes what is not on the list of harmless classes"
     if name == TOKENIZER and node.value:
         return f"the tag !new:{name} has arguments, and would read another file"
+    if name == PRETRAINER and not all(isinstance(item, tuple) for item in node.value):
+        return f"the tag !new:{name} is given values without names"
     if name == PRETRAINER and (others := _members(node).keys() - {"loadables", "paths", "collect_in"}):
         return f"the tag !new:{name} is given {', '.join(sorted(others))}"
     return None
@@ -220,7 +246,7 @@ def _objection_to_object(node: Any, name: str) -> str | None:
 def _objection_to_reference(node: Any) -> str | None:
     if not isinstance(node.value, str):
         return "a reference must be a text"
-    around = _REFERENCE.sub("", node.value)
+    around = REFERENCE.sub("", node.value)
     if "<" in around or ">" in around or "**" in around or not _AROUND.fullmatch(around):
         return f"the reference {node.value[:60]!r} is more than names in <> and arithmetic"
     return None
@@ -237,14 +263,14 @@ def _composed(text: str, owner: str) -> Any:
 
 
 def _nodes(root: Any, owner: str) -> Iterator[Any]:
-    """Yield a node and those below it, keys too, each once."""
-    waiting, seen = [root], set[int]()
+    """Yield a node and those below it, keys too, each as often as it is referred to."""
+    waiting, count = [root], 0
     while waiting:
         node = waiting.pop()
-        if node is None or id(node) in seen:
+        if node is None:
             continue
-        seen.add(id(node))
-        if len(seen) > MAX_NODES:
+        count += 1
+        if count > MAX_NODES:
             raise ModelUnavailableError(f"{owner} has more than {MAX_NODES} values, and is not read")
         yield node
         if isinstance(node.value, list):

@@ -3,8 +3,10 @@
 import os
 import pickle
 import pydoc
+import resource
 import subprocess
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,18 @@ import pytest
 import torch
 
 from models.errors import ModelUnavailableError
-from models.trust import ENCODERS, NAMES, OBJECTS, loadables, require_harmless, require_plain, resolved_hyperparams
+from models.references import resolved
+from models.trust import (
+    ENCODERS,
+    MAX_BYTES,
+    MAX_FILE_BYTES,
+    NAMES,
+    OBJECTS,
+    loadables,
+    require_harmless,
+    require_plain,
+    resolved_hyperparams,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +38,11 @@ path: !ref <paths[root]>/weights.ckpt
 shape: (null, 10, 40)
 name: "(inaudible)"
 half: !ref <n_mels> / 2
-again: !copy <paths>
+frames: !ref 7040 // (<n_mels> * 2) + 1
+text: !ref <name>-<n_mels>
+trained_on: 2021-03-04
+authors: (c) 2021, somebody
+seed: 1986
 compute_features: !new:speechbrain.lobes.features.Fbank
     n_mels: !ref <n_mels>
 activation: !name:torch.nn.LeakyReLU
@@ -82,9 +99,37 @@ HOSTILE = {
     "another file for the tokenizer": "x: !new:sentencepiece.SentencePieceProcessor {model_file: MARKER}",
     "an unknown tag": "x: !env HOME",
     "a placeholder": "x: !PLACEHOLDER",
+    "a set": "x: !!set {y}",
+    "a copy": "a: [1]\nx: !copy <a>",
+    "a merge": "x: {<<: {y: 1}}",
+    "a hook of the pretrainer by its place": (
+        "x: !new:speechbrain.utils.parameter_transfer.Pretrainer [x, {}, {}, {a: !name:torch.nn.Linear }]"
+    ),
+    "a pretrainer of one value": "x: !new:speechbrain.utils.parameter_transfer.Pretrainer x",
+    "a large layer": "x: !new:torch.nn.Embedding {num_embeddings: 2000000000, embedding_dim: 1024}",
+    "a large layer in another notation": "x: !new:torch.nn.Embedding {num_embeddings: 0xfffffffff, embedding_dim: 1}",
+    "a large layer in brackets": "x: (2, 2000000000)",
     "anchors": "a: &a [1, 2]\nb: [*a, *a]",
     "two documents": "a: 1\n---\nx: !apply:os.system [touch MARKER]",
     "no YAML": "a: [",
+}
+
+# Harmless, and each would take all time or all memory.
+EXHAUSTING = {
+    "a power": "q: '*9**9**9'\nx: !ref 9*<q>\n",
+    "a power without a sign before it": "q: '**9**8'\nx: !ref 9<q>\n",
+    "a text many times": "q: \"'x'\"\nx: !ref <q> * 500000000\n",
+    "references to references": "a0: xxxxxxxxxx\n" + "".join(f"a{n + 1}: !ref {f'<a{n}>' * 10}\n" for n in range(9)),
+    "copies of copies": "a0: [x]\n" + "".join(f"a{n + 1}: [{', '.join([f'!copy <a{n}>'] * 10)}]\n" for n in range(6)),
+    "lists of lists": "a0: [x]\n" + "".join(f"a{n + 1}: [{', '.join([f'!ref <a{n}>'] * 10)}]\n" for n in range(9)),
+    "a long text many times": f"a: {'x' * 900}\nb: [{'!ref <a> , ' * 2000}]\n",
+    "a long text": f"a: {'x' * 9000}\nb: !ref <a>{'<a>' * 900}\n",
+    "itself": "a: {b: !ref <a> }\n",
+    "itself as a text": "a: !ref <a>\n",
+    "many values": f"a: [{'a,' * 16_000}]",
+    "deep lists": f"a: {'[' * 32_000}",
+    "deep signs": f"a: 1\nb: !ref {'-' * 900}<a>\n",
+    "a division by nothing": "a: 0\nb: !ref 1 / <a>\n",
 }
 
 
@@ -133,6 +178,66 @@ def test_hostile_hyperparameters_are_refused_before_anything_of_them_runs(
         assert "trusted = true" in reason
 
 
+EXHAUSTED = """
+import sys
+from pathlib import Path
+from models.errors import ModelUnavailableError
+from models.trust import resolved_hyperparams
+try:
+    print("resolved", len(resolved_hyperparams(Path(sys.argv[1]), "ecapa: hyperparams.yaml", trusted=False)))
+except ModelUnavailableError as error:
+    print("refused", error)
+"""
+
+
+def limited() -> None:
+    """Bound a process: its seconds of CPU, and its memory."""
+    resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
+    resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
+
+
+@pytest.mark.parametrize("name", EXHAUSTING)
+def test_hyperparameters_that_ask_for_all_time_or_memory_do_not_get_it(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path, EXHAUSTING[name])
+    done = subprocess.run(
+        [sys.executable, "-c", EXHAUSTED, str(path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=limited,
+    )
+    verdict, _, what = done.stdout.partition(" ")
+    assert verdict in ("refused", "resolved"), done.stderr
+    assert what.startswith("ecapa: hyperparams.yaml") if verdict == "refused" else int(what) < 100
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        ("<b>", "names nothing"),
+        ("<a[b]>", "names nothing"),
+        ("<c>/x", "neither a text nor a number"),
+        ("3 * <d>", "more than"),
+    ],
+)
+def test_a_reference_that_cannot_be_resolved_is_named(tmp_path: Path, reference: str, reason: str) -> None:
+    refused = refusal(write(tmp_path, f"a: 1\nc: [1]\nd: 2 ** 3\nx: !ref {reference}\n"))
+    assert reason in refused
+
+
+def test_references_are_resolved_as_hyperpyyaml_resolves_them() -> None:
+    from hyperpyyaml import load_hyperpyyaml
+
+    load_hyperpyyaml("x: (1, 2)")  # from now on brackets are tuples, see below
+    text = HONEST.partition("pretrainer:")[0]
+    ours, theirs = load_hyperpyyaml(resolved(text)), load_hyperpyyaml(text)
+    plain = [name for name, value in theirs.items() if isinstance(value, str | int | float | tuple | dict)]
+    assert {"width", "path", "half", "frames", "text", "shape"} < set(plain)
+    assert [ours[name] for name in plain if name != "modules"] == [theirs[name] for name in plain if name != "modules"]
+    assert ours["modules"]["linear"] is ours["linear"], "what is referred to is shared"
+
+
 def test_a_refusal_names_the_tag_its_line_and_what_to_do(tmp_path: Path) -> None:
     reason = refusal(write(tmp_path, "a: 1\nb: 2\nx: !apply:os.system [true]\n"))
     assert "line 3" in reason
@@ -172,15 +277,24 @@ def test_what_is_trusted_is_not_looked_at(tmp_path: Path, marker: Path) -> None:
 
 
 def test_large_files_are_not_read(tmp_path: Path) -> None:
-    assert "bytes" in refusal(write(tmp_path, "#" * (2**20 + 1)))
+    assert "bytes" in refusal(write(tmp_path, "#" * (MAX_BYTES + 1)))
     with pytest.raises(ModelUnavailableError, match="more than"):
-        require_harmless(f"[{'1,' * 30_000}]", "ecapa")
+        require_harmless(f"[{'1,' * 12_000}]", "ecapa")
 
 
 @pytest.mark.parametrize("text", ["a: 1", "pretrainer: 1", "pretrainer: {paths: {}}", "[]", ""])
 def test_hyperparameters_that_load_nothing_are_refused(text: str) -> None:
     with pytest.raises(ModelUnavailableError, match="not made for inference"):
         loadables(text, "ecapa")
+
+
+@pytest.mark.parametrize("name", ["/tmp/evil", "../../other/classifier", "a/b", "a.b", "", "1", "a\\b", "a b", "<<"])
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_loadable_whose_name_could_be_a_path_is_refused(tmp_path: Path, name: str, trusted: bool) -> None:
+    line = f"        {name!r}: !ref <linear>\n        tokenizer: !ref"
+    path = write(tmp_path, HONEST.replace("        tokenizer: !ref", line))
+    with pytest.raises(ModelUnavailableError, match=r"no plain name|!!merge"):
+        loadables(resolved_hyperparams(path, "ecapa", trusted=trusted), "ecapa")
 
 
 @pytest.mark.parametrize("name", sorted(OBJECTS | NAMES))
@@ -241,3 +355,27 @@ def test_labels_have_to_be_text(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(ModelUnavailableError, match="should be text"):
             require_plain(path, "text", "ecapa")
+
+
+def test_large_files_of_text_and_tokenizers_are_refused_unread(tmp_path: Path) -> None:
+    for kind, limit in MAX_FILE_BYTES.items():
+        path = tmp_path / kind
+        path.write_bytes(b"a\n" * (limit // 2))
+        require_plain(path, kind, "ecapa")
+        with path.open("ab") as file:
+            file.write(b"a")
+        with pytest.raises(ModelUnavailableError, match=f"has {limit + 1} bytes"):
+            require_plain(path, kind, "ecapa")
+
+
+def test_a_compressed_checkpoint_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    plain, small = tmp_path / "plain.ckpt", tmp_path / "small.ckpt"
+    torch.save({"w": torch.zeros(2_000_000)}, plain)
+    require_plain(plain, "weights", "ecapa")
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(small, "w", zipfile.ZIP_DEFLATED) as target:
+        for each in source.infolist():
+            target.writestr(each.filename, source.read(each))
+    assert small.stat().st_size < 20_000
+    assert len(torch.load(small, weights_only=True)["w"]) == 2_000_000, "torch alone reads it"
+    with pytest.raises(ModelUnavailableError, match="compressed"):
+        require_plain(small, "weights", "ecapa")
