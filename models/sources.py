@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,30 +22,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from models.errors import ModelUnavailableError
+from models.fetching import BLOCK_BYTES, FETCH_S, HUB, address, blocks, is_remote
 
 if TYPE_CHECKING:
     from models.group import ModelSpec
 
+FOLDERS: Final = "folders"
 MAX_BYTES: Final = 4 * 2**30  # of all files of a model
-BLOCK: Final = 2**20  # bytes read at a time
-CONNECT_S: Final = 10.0
-SILENCE_S: Final = 60.0  # without a byte
 WEIGHTS: Final = frozenset(
     {".bin", ".ckpt", ".json", ".model", ".onnx", ".ort", ".pt", ".pth", ".safetensors", ".txt", ".yaml", ".yml"}
 )
 """Endings of files that `pin` names, unless it is told which."""
 
-_HUB: Final = re.compile(r"hf://(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)/?")
-_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://.+")
 _REVISION: Final = re.compile(r"[0-9a-f]{40}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _PART: Final = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
 _NAME: Final = re.compile(rf"{_PART}(/{_PART})*")
-
-
-def is_remote(source: str) -> bool:
-    """Say whether a source is fetched: `hf://org/name`, or any URL that fsspec knows."""
-    return _URL.fullmatch(source) is not None
 
 
 def require_pinned(spec: "ModelSpec") -> None:
@@ -55,7 +48,7 @@ def require_pinned(spec: "ModelSpec") -> None:
     """
     remedy = f"run `python -m models.sources pin {spec.source}`, and put what it prints into the group file"
     if spec.source.startswith("hf://"):
-        if _HUB.fullmatch(spec.source) is None:
+        if HUB.fullmatch(spec.source) is None:
             raise ModelUnavailableError(f"{spec.name}: source {spec.source!r} must be hf://organisation/name")
         if not _REVISION.fullmatch(spec.revision):
             raise ModelUnavailableError(
@@ -85,13 +78,18 @@ def local_folder(spec: "ModelSpec") -> Path:
     if scheme != "package":
         raise ModelUnavailableError(
             f"{spec.name}: source {spec.source!r} must start with `package:`, with `folder:` and an absolute path, "
-            "or be a URL: `hf://org/name`, or one that fsspec knows"
+            "or be a URL of a folder: `hf://org/name`, or one that fsspec knows, in lower case up to `://`, without a "
+            "query and not chained with `::`"
         )
     package, _, inside = rest.partition("/")
     # Finds a package without running it; a dotted name would run the one above.
     found = importlib.util.find_spec(package) if package.isidentifier() else None
     if found is None or not found.submodule_search_locations:
         raise ModelUnavailableError(f"{spec.name}: top-level package {package!r} is not installed: run `make up` again")
+    if inside and not _NAME.fullmatch(inside.rstrip("/")):
+        raise ModelUnavailableError(
+            f"{spec.name}: {inside!r} of source {spec.source!r} is no plain relative name of a folder in the package"
+        )
     return Path(next(iter(found.submodule_search_locations))) / inside
 
 
@@ -107,12 +105,11 @@ def assembled(spec: "ModelSpec", cache: Path | None) -> Path:
     """
     if cache is None:
         raise ModelUnavailableError(f"{spec.name}: its files need a folder to be kept in, and none was given")
-    names = json.dumps(sorted(spec.sha256.items())).encode()
-    folder = cache / "folders" / hashlib.sha256(names).hexdigest()
-    room = MAX_BYTES
+    folder = folder_of(spec, cache)
+    room, deadline_s = MAX_BYTES, time.monotonic() + FETCH_S
     try:
         for name, digest in spec.sha256.items():
-            kept = _kept(spec, name, digest, cache, room)
+            kept = _kept(spec, name, digest, cache, room, deadline_s)
             room -= kept.stat().st_size
             _place(kept, folder / name)
     except OSError as error:
@@ -122,13 +119,19 @@ def assembled(spec: "ModelSpec", cache: Path | None) -> Path:
     return folder
 
 
+def folder_of(spec: "ModelSpec", cache: Path) -> Path:
+    """Return where in `cache` a model's files lie by their names, whether they are there or not."""
+    names = json.dumps(sorted(spec.sha256.items())).encode()
+    return cache / FOLDERS / hashlib.sha256(names).hexdigest()
+
+
 def sha256_of(path: Path) -> str:
     """Return the hash of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _kept(spec: "ModelSpec", name: str, digest: str, cache: Path, room: int) -> Path:
+def _kept(spec: "ModelSpec", name: str, digest: str, cache: Path, room: int, deadline_s: float) -> Path:
     """Return the file in `cache` whose bytes hash to `digest`; it is fetched if it is not there, or damaged."""
     kept = cache / digest
     if kept.is_file() and kept.stat().st_size <= room and sha256_of(kept) == digest:
@@ -136,7 +139,7 @@ def _kept(spec: "ModelSpec", name: str, digest: str, cache: Path, room: int) -> 
     cache.mkdir(parents=True, exist_ok=True)
     with _staged(cache) as staged:
         with staged.open("xb") as file:
-            found = _fetch(spec, name, file, room)
+            found = _fetch(spec, name, file, room, deadline_s)
         if found != digest:
             raise ModelUnavailableError(
                 f"{spec.name}: {name} of {spec.source} has sha256 {found}, and the group file names {digest}: "
@@ -146,19 +149,18 @@ def _kept(spec: "ModelSpec", name: str, digest: str, cache: Path, room: int) -> 
     return kept
 
 
-def _fetch(spec: "ModelSpec", name: str, file: BinaryIO, room: int) -> str:
+def _fetch(spec: "ModelSpec", name: str, file: BinaryIO, room: int, deadline_s: float) -> str:
     """Write a file of a source to `file`, and return its hash."""
     digest = hashlib.sha256()
     try:
-        with _opened(spec, name) as remote:
-            while block := remote.read(BLOCK):
-                room -= len(block)
-                if room < 0:
-                    raise ModelUnavailableError(
-                        f"{spec.name}: {name} of {spec.source} is too large: a model may have {MAX_BYTES} bytes"
-                    )
-                digest.update(block)
-                file.write(block)
+        for block in blocks(lambda: _opened(spec, name), deadline_s):
+            room -= len(block)
+            if room < 0:
+                raise ModelUnavailableError(
+                    f"{spec.name}: {name} of {spec.source} is too large: a model may have {MAX_BYTES} bytes"
+                )
+            digest.update(block)
+            file.write(block)
     except ModelUnavailableError:
         raise
     except Exception as error:  # each protocol has errors of its own
@@ -177,35 +179,14 @@ def _opened(spec: "ModelSpec", name: str) -> Iterator[BinaryIO]:
         return
     import fsspec  # noqa: PLC0415  only where something is fetched
 
-    url, options = _address(spec.source, spec.revision, name)
+    url, options = address(spec.source, spec.revision, name)
     with fsspec.open(url, "rb", **options) as remote:
         yield remote
 
 
-def _address(source: str, revision: str, name: str) -> tuple[str, dict[str, Any]]:
-    """Return the URL of a file, and what fsspec needs to open it. Keys to buckets come from the environment."""
-    headers: Mapping[str, str] = {}
-    if found := _HUB.fullmatch(source):
-        from huggingface_hub import constants, hf_hub_url, utils  # noqa: PLC0415  only where something is fetched
-
-        if constants.HF_HUB_OFFLINE:
-            raise OSError("HF_HUB_OFFLINE is set")
-        url = hf_hub_url(found["repository"], name, revision=revision)
-        headers = utils.build_hf_headers()  # type: ignore[attr-defined]
-    else:
-        url = f"{source.rstrip('/')}/{name}"
-    if not url.startswith(("http://", "https://")):
-        return url, {}
-    import aiohttp  # noqa: PLC0415  likewise
-
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
-    client = {"timeout": timeout, "trust_env": True, "headers": dict(headers)}
-    return url, {"block_size": 0, "client_kwargs": client}  # one request, read from its start to its end
-
-
 @contextmanager
 def _staged(folder: Path) -> Iterator[Path]:
-    """Give a name for a file that is being written; maintenance clears those that a kill leaves."""
+    """Give a name for a file that is being written; `models.leftovers` clears those that a kill leaves."""
     staged = folder / f".{uuid.uuid4().hex}.tmp"
     try:
         yield staged
@@ -239,7 +220,9 @@ def pin(source: str, names: Sequence[str] = ()) -> str:
         ValueError: It has no such files.
     """
     lines, digests = [], dict[str, str]()
-    if found := _HUB.fullmatch(source):
+    if not source.startswith("folder:") and not is_remote(source):
+        raise ValueError("it is no folder:/absolute/path, and no URL of a folder without a query, that is not chained")
+    if found := HUB.fullmatch(source):
         from huggingface_hub import HfApi  # noqa: PLC0415  only where something is fetched
 
         info = HfApi().model_info(found["repository"], files_metadata=True)
@@ -247,7 +230,7 @@ def pin(source: str, names: Sequence[str] = ()) -> str:
         lines.append(f'revision = "{revision}"')
         listed = {file.rfilename: file.lfs.sha256 if file.lfs else "" for file in info.siblings or ()}
         for name in _chosen(listed, names):
-            digests[name] = listed[name] or _sha256_at(*_address(source, revision, name))
+            digests[name] = listed[name] or _sha256_at(*address(source, revision, name))
     else:
         import fsspec  # noqa: PLC0415  likewise
 
@@ -256,7 +239,7 @@ def pin(source: str, names: Sequence[str] = ()) -> str:
         root = root.rstrip("/")
         below = () if names else [path.removeprefix(f"{root}/") for path in files.find(root)]
         for name in _chosen(names or below, names):
-            digests[name] = _sha256_at(*_address(source, "", name))
+            digests[name] = _sha256_at(*address(source, "", name))
     lines += ["", "[model.sha256]", *(f'"{name}" = "{digest}"' for name, digest in digests.items())]
     return "\n".join(lines).lstrip("\n")
 
@@ -276,7 +259,7 @@ def _sha256_at(url: str, options: Mapping[str, Any]) -> str:
 
     digest = hashlib.sha256()
     with fsspec.open(url, "rb", **options) as remote:
-        while block := remote.read(BLOCK):
+        while block := remote.read(BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
 

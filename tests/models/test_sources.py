@@ -2,11 +2,13 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import subprocess
 import sys
 import threading
+import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,7 +22,7 @@ from models import sources
 from models.errors import ModelUnavailableError
 from models.group import ModelSpec
 from models.registry import FAMILIES, Family, load_model, verified_folder
-from models.sources import assembled, pin, require_pinned
+from models.sources import assembled, local_folder, pin, require_pinned
 
 ROOT = Path(__file__).parents[2]
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -66,6 +68,7 @@ class Web:
     url: str
     files: dict[str, bytes]
     asked: list[str] = field(default_factory=list)
+    pause_s: float = 0.0  # behind each byte
 
 
 @pytest.fixture
@@ -78,7 +81,12 @@ def web() -> Iterator[Web]:
             self.send_response(404 if body is None else 200)
             self.send_header("Content-Length", str(len(body or b"")))
             self.end_headers()
-            self.wfile.write(body or b"")
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                if not found.pause_s:
+                    self.wfile.write(body or b"")
+                for byte in (body or b"") if found.pause_s else b"":
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(found.pause_s)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -165,6 +173,48 @@ def test_what_is_not_there_is_named_with_a_remedy(remote: Callable[..., ModelSpe
         assert "folder:/absolute/path" in reason
 
 
+class Endless(fsspec.AbstractFileSystem):  # type: ignore[misc]
+    """A protocol without time limits, whose files give a byte at a time, or none at all."""
+
+    protocol = "endless"
+    cachable = False
+    ended = threading.Event()
+
+    def _open(self, path: str, *_: object, **__: object) -> io.RawIOBase:
+        ended = self.ended
+
+        class File(io.RawIOBase):
+            def read(self, size: int = -1, /) -> bytes:
+                ended.wait(60 if "silent" in path else 0.01)
+                return b"x"
+
+        return File()
+
+
+@pytest.fixture
+def endless() -> Iterator[None]:
+    fsspec.register_implementation("endless", Endless, clobber=True)
+    Endless.ended.clear()
+    yield
+    Endless.ended.set()
+
+
+@pytest.mark.usefixtures("endless")
+@pytest.mark.parametrize("source", ["endless://silent", "endless://slow", "http"])
+def test_what_does_not_arrive_in_time_is_given_up(
+    remote: Callable[..., ModelSpec], web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.setattr(sources, "FETCH_S", 0.5)
+    web.files = {f"/slow/{name}": b"x" * 1000 for name in FILES}
+    web.pause_s = 0.05
+    started = time.monotonic()
+    reason = refusal(remote(f"{web.url}/slow" if source == "http" else source), tmp_path / "cache")
+    assert "TimeoutError" in reason
+    assert "to arrive" in reason
+    assert time.monotonic() - started < 5
+    assert not list((tmp_path / "cache").glob(".*")), "no rest of it is left"
+
+
 def test_a_file_that_is_too_large_is_given_up(
     remote: Callable[..., ModelSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +233,38 @@ def test_a_name_that_leads_elsewhere_is_refused(remote: Callable[..., ModelSpec]
     with pytest.raises(ModelUnavailableError):
         load_model(spec, tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "simplecache::https://host/folder",
+        "zip://inside::file:///somewhere.zip",
+        "HTTP://host/folder",
+        "https://host/folder?signature=1",
+        "https://host/folder#part",
+        "https://",
+    ],
+)
+def test_a_url_of_no_folder_is_refused(remote: Callable[..., ModelSpec], tmp_path: Path, source: str) -> None:
+    with pytest.raises(ModelUnavailableError) as error:
+        load_model(remote(source), tmp_path / "cache")
+    assert repr(source) in str(error.value)
+    assert "without a query and not chained" in str(error.value)
+    assert not (tmp_path / "cache").exists()
+    with pytest.raises(ValueError, match="no URL of a folder"):
+        pin(source)
+
+
+@pytest.mark.parametrize("inside", ["/etc", "../tests", "callscene/../..", ".", "callscene//x", "/", "a\\b"])
+def test_a_packages_folder_is_in_the_package(remote: Callable[..., ModelSpec], inside: str) -> None:
+    with pytest.raises(ModelUnavailableError, match="no plain relative name"):
+        local_folder(remote(f"package:models/{inside}"))
+
+
+def test_a_package_may_be_named_with_or_without_a_folder(remote: Callable[..., ModelSpec]) -> None:
+    assert local_folder(remote("package:models")) == local_folder(remote("package:models/")) == ROOT / "models"
+    assert local_folder(remote("package:models/callscene/")) == ROOT / "models" / "callscene"
 
 
 @pytest.mark.parametrize("digest", ["", "../../x", "0" * 63, "G" * 64, 7])
