@@ -6,7 +6,9 @@ next run.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -21,6 +23,10 @@ from pydantic import Field
 
 from flows.progress import Progress
 from flows.runs import commit_key, end_quietly
+from flows.shards import MODELS
+from models.errors import GroupError
+from models.group import load_group
+from models.leftovers import clear
 from storage.erasure import erase, lift, purge
 from storage.errors import StorageError
 from storage.index import Index
@@ -167,7 +173,15 @@ def _fold(lake: Lake, index: Index, after: int) -> str:
 def _vacuum(lake: Lake, index: Index, grace: timedelta) -> str:
     index.catch_up()
     gone = vacuum(lake, index, commit_key("vacuum"), grace=grace)
+    unnamed = _clear_models(get_settings().place.local / MODELS)
     return (
         f"{gone.parquet_files} Parquet files, {gone.snapshots} snapshots, {gone.blobs} recordings that nobody needs, "
-        f"{gone.unfinished} unfinished files, {gone.freed_bytes / 1e6:.1f} MB"
+        f"{gone.unfinished} unfinished files, {gone.freed_bytes / 1e6:.1f} MB, {unnamed} of models that nobody names"
     )
+
+
+def _clear_models(cache: Path) -> int:
+    """Remove files of models that the group file names no more; none while it cannot be read, as other runs report."""
+    with suppress(GroupError):
+        return clear(cache, load_group(()).models)
+    return 0
