@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from models.errors import ModelUnavailableError
+from models.fetching import is_remote
 from models.protocol import Model
-from models.sources import assembled, is_remote, local_folder, require_pinned, sha256_of
+from models.sources import assembled, local_folder, require_pinned, sha256_of
 
 if TYPE_CHECKING:
     from models.group import ModelSpec
@@ -22,7 +23,7 @@ class Family:
     revision: int
     files: tuple[str, ...]  # what it loads: the group file must name the sha256 of each
     search_revision: int = 0  # of how phrases are found in what it reads, if the text itself stays the same
-    apart: bool = False  # it is given a folder in the cache, with the files that are named and no others
+    apart: bool = False  # it is given a folder in the cache, with the named files and no others; a package is as it is
 
 
 FAMILIES: Final = {
@@ -56,6 +57,7 @@ FAMILIES: Final = {
             "classifier.ckpt",
             "label_encoder.ckpt",
         ),
+        apart=True,
     ),
 }
 
@@ -111,4 +113,4 @@ def verified_folder(spec: "ModelSpec", cache: Path | None = None) -> Path:
             raise ModelUnavailableError(
                 f"{spec.name}: {name} has sha256 {found}, and the group file names {expected}: restore the weights"
             )
-    return assembled(spec, cache) if family.apart else folder
+    return assembled(spec, cache) if family.apart and not spec.source.startswith("package:") else folder

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from speechbrain.inference.classifiers import EncoderClassifier
-from speechbrain.utils.fetching import FetchConfig, LocalStrategy
 from speechbrain.utils.importutils import LazyModule
 
 from features.pieces import SAMPLE_RATE, Wants
@@ -22,6 +21,8 @@ from models.bounds import check_numbers
 from models.errors import ModelUnavailableError
 from models.group import ModelSpec
 from models.protocol import Answer, Detection
+from models.speechbrain_loading import labels_of, load_interface, require_outputs
+from models.trial import answering
 
 # SpeechBrain leaves stand-ins for old names and for packages that are not installed in sys.modules: whatever asks every
 # module for its file, as Hypothesis and inspect do, would import them, and fail.
@@ -51,29 +52,14 @@ def load(spec: ModelSpec, folder: Path) -> "Scenes":
     """Load callscene from `folder`.
 
     Raises:
-        ModelUnavailableError: A setting is missing, unknown or impossible, or SpeechBrain refuses what lies there.
+        ModelUnavailableError: A setting is missing, unknown or impossible, or a file is refused or does not fit.
     """
     try:
         settings = Settings(**spec.settings)
     except (TypeError, ValueError) as error:
         raise ModelUnavailableError(f"{spec.name}: its settings in the group file are wrong: {error}") from error
-    try:
-        return Scenes(spec, settings, classifier_of(folder))
-    except Exception as error:
-        raise ModelUnavailableError(f"{spec.name}: cannot be loaded from {folder}: {error}") from error
-
-
-def classifier_of(folder: Path) -> EncoderClassifier:
-    """Return the network, on the CPU; nothing is fetched, linked or written."""
-    classifier = EncoderClassifier.from_hparams(
-        source=str(folder),
-        local_strategy=LocalStrategy.NO_LINK,
-        fetch_config=FetchConfig(allow_network=False),
-        run_opts={"device": "cpu"},
-    )
-    torch.set_num_threads(1)  # processes are what spreads the work: threads of two would wait for each other, busily
-    classifier.hparams.label_encoder.ignore_len()  # or it warns that nobody said how many labels there should be
-    return classifier
+    interface = load_interface(spec, folder, lambda _: "EncoderClassifier")
+    return answering(Scenes(spec, settings, interface))
 
 
 def contexts(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -111,8 +97,7 @@ class Scenes:
     def __init__(self, spec: ModelSpec, settings: Settings, classifier: EncoderClassifier) -> None:
         self.name, self.version = spec.name, spec.version
         self._settings, self._classifier = settings, classifier
-        encoder = classifier.hparams.label_encoder
-        self.labels: tuple[str, ...] = tuple(encoder.ind2lab[index] for index in range(len(encoder)))
+        self.labels = labels_of(spec, classifier)
 
     def predict(self, waveform: NDArray[np.float32], text: str | None = None) -> Answer:  # noqa: ARG002  it reads none
         """Return the spans of a window, which they tile; see `models.protocol.Model`."""
@@ -124,6 +109,7 @@ class Scenes:
         """Return the probability of each label in each second begun. Shape (second, label)."""
         with torch.inference_mode():
             log_probabilities = self._classifier.classify_batch(torch.from_numpy(contexts(waveform)))[0]
+        require_outputs(log_probabilities, self.labels)
         found: NDArray[np.float32] = (log_probabilities / self._settings.temperature).softmax(dim=1).numpy()
         found[is_silent(waveform)] = [label == SILENCE for label in self.labels]
         return found

@@ -15,13 +15,17 @@ from numpy.typing import NDArray
 from features.audio import resampled
 from features.pieces import Wants
 from models import alignment
+from models.bounds import check_number, check_numbers, shown
 from models.confidence import Evidence, Search
 from models.errors import ModelUnavailableError
 from models.group import ModelSpec
 from models.phrases import find_phrase, words_of
 from models.protocol import Answer, Detection
-from models.speechbrain_loading import load_interface
+from models.speechbrain_loading import labels_of, load_interface, require_outputs
+from models.trial import answering
 
+RATES: Final = (8_000, 48_000)  # Hz
+FRAMES_S: Final = (0.001, 1.0)  # of a detector of speech
 DEFAULT_RATE: Final = 16_000  # Hz; of models whose files do not say
 LEAST_S: Final = 0.25  # what is shorter gets silence behind it: convolutions need some frames
 SPEECH: Final = "speech"
@@ -41,6 +45,13 @@ class ClassifierSettings:
     softmax: bool  # its outputs are similarities (ECAPA's classifier), and not log-probabilities (the x-vector's)
     scale: float  # of similarities before the softmax: that of the loss that it was trained with
 
+    def __post_init__(self) -> None:
+        check_numbers(self, {"top": (1, 1000), "least_confidence": (0.0, 1.0), "scale": (0.01, 1000.0)})
+        if not isinstance(self.top, int):
+            raise TypeError(f"`top` must be a whole number, not {shown(self.top)}")
+        if not isinstance(self.softmax, bool):
+            raise TypeError(f"`softmax` must be true or false, not {shown(self.softmax)}")
+
 
 @dataclass(frozen=True, slots=True)
 class SpeechSettings:
@@ -52,6 +63,11 @@ class SpeechSettings:
     short_s: float  # nor does shorter speech
     chunk_s: float  # what is looked at in one piece: the length that it was trained on
 
+    def __post_init__(self) -> None:
+        check_number("activation", self.activation, 0.0, 1.0)
+        check_number("deactivation", self.deactivation, 0.0, self.activation)
+        check_numbers(self, {"close_s": (0.0, 60.0), "short_s": (0.0, 60.0), "chunk_s": (1.0, 60.0)})
+
 
 def load_classifier(spec: ModelSpec, folder: Path) -> "Classifier":
     """Load a classifier of utterances: speech commands, languages, emotions.
@@ -60,7 +76,7 @@ def load_classifier(spec: ModelSpec, folder: Path) -> "Classifier":
         ModelUnavailableError: A setting is wrong, or a file is refused or does not fit.
     """
     settings = _settings(spec, ClassifierSettings)
-    return Classifier(spec, settings, load_interface(spec, folder, _always("EncoderClassifier")))
+    return answering(Classifier(spec, settings, load_interface(spec, folder, _always("EncoderClassifier"))))
 
 
 def load_speaker(spec: ModelSpec, folder: Path) -> "Speaker":
@@ -71,7 +87,7 @@ def load_speaker(spec: ModelSpec, folder: Path) -> "Speaker":
     """
     if spec.settings:
         raise ModelUnavailableError(f"{spec.name}: there are no settings, but {', '.join(spec.settings)}: remove them")
-    return Speaker(spec, load_interface(spec, folder, _always("EncoderClassifier")))
+    return answering(Speaker(spec, load_interface(spec, folder, _always("EncoderClassifier"))))
 
 
 def load_recogniser(spec: ModelSpec, folder: Path) -> "Recogniser":
@@ -86,7 +102,7 @@ def load_recogniser(spec: ModelSpec, folder: Path) -> "Recogniser":
         search = Search.of(spec.search, EVIDENCE)
     except (TypeError, KeyError, ValueError) as error:
         raise ModelUnavailableError(f"{spec.name}: its settings in the group file are wrong: {error}") from error
-    return Recogniser(spec, search, load_interface(spec, folder, _recogniser_of))
+    return answering(Recogniser(spec, search, load_interface(spec, folder, _recogniser_of)))
 
 
 def load_speech(spec: ModelSpec, folder: Path) -> "Speech":
@@ -96,7 +112,9 @@ def load_speech(spec: ModelSpec, folder: Path) -> "Speech":
         ModelUnavailableError: A setting is wrong, or a file is refused or does not fit.
     """
     settings = _settings(spec, SpeechSettings)
-    return Speech(spec, settings, load_interface(spec, folder, _always("VAD")))
+    interface = load_interface(spec, folder, _always("VAD"))
+    _check_number_of(spec, interface, "time_resolution", FRAMES_S)
+    return answering(Speech(spec, settings, interface))
 
 
 class _Model:
@@ -108,6 +126,8 @@ class _Model:
     def __init__(self, spec: ModelSpec, interface: Any) -> None:
         self.name, self.version = spec.name, spec.version
         self.interface = interface
+        if hasattr(interface.hparams, "sample_rate"):
+            _check_number_of(spec, interface, "sample_rate", RATES)
         self.sample_rate = int(getattr(interface.hparams, "sample_rate", DEFAULT_RATE))
 
     def _batch(self, waveform: Wave) -> Any:
@@ -126,9 +146,7 @@ class Classifier(_Model):
     def __init__(self, spec: ModelSpec, settings: ClassifierSettings, interface: Any) -> None:
         super().__init__(spec, interface)
         self._settings = settings
-        encoder = interface.hparams.label_encoder
-        self._labels = {index: str(label) for index, label in encoder.ind2lab.items()}
-        encoder.ignore_len()
+        self._labels = labels_of(spec, interface)
 
     def predict(self, waveform: Wave, text: str | None = None) -> Answer:  # noqa: ARG002  it reads no text
         """Return the likeliest classes; see `models.protocol.Model`."""
@@ -138,6 +156,7 @@ class Classifier(_Model):
             return Answer()
         with torch.inference_mode():
             scores = self.interface.classify_batch(self._batch(waveform))[0][0]
+            require_outputs(scores, self._labels)
             similar = self._settings.softmax
             probabilities = (scores * self._settings.scale).softmax(-1) if similar else scores.exp()
             best = probabilities.topk(min(self._settings.top, len(probabilities)))
@@ -296,5 +315,13 @@ def _recogniser_of(names: Collection[str]) -> str:
 def _settings(spec: ModelSpec, kind: type[Settings]) -> Settings:
     try:
         return kind(**spec.settings)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ModelUnavailableError(f"{spec.name}: its settings in the group file are wrong: {error}") from error
+
+
+def _check_number_of(spec: ModelSpec, interface: Any, name: str, bounds: tuple[float, float]) -> None:
+    """Refuse what the hyperparameters say, if it is no number within bounds."""
+    try:
+        check_number(name, getattr(interface.hparams, name), *bounds)
+    except (TypeError, ValueError) as error:
+        raise ModelUnavailableError(f"{spec.name}: hyperparams.yaml: {error}") from error

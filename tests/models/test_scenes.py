@@ -1,5 +1,6 @@
 """The real callscene: spans tile a window and depend on it alone; each class is found where nothing was trained on."""
 
+import hashlib
 import shutil
 from dataclasses import replace
 from itertools import pairwise
@@ -203,14 +204,24 @@ def test_checkpoints_are_numbers_and_no_code(spec: ModelSpec) -> None:
     assert sum(path.stat().st_size for path in folder.iterdir()) < 4_000_000
 
 
-def test_loading_writes_nothing_beside_the_weights(spec: ModelSpec, tmp_path: Path) -> None:
+def test_loading_writes_nothing_beside_the_weights(spec: ModelSpec, callscene: Scenes) -> None:
+    folder = verified_folder(spec)
+    assert {path.name for path in folder.iterdir()} == {*spec.sha256, "README.md"}
+    assert not list(folder.parent.glob(".*"))
+
+
+def test_a_folder_is_copied_before_it_is_read_and_no_code_in_it_runs(spec: ModelSpec, tmp_path: Path) -> None:
     folder = tmp_path / "callscene"
     shutil.copytree(verified_folder(spec), folder)
+    (folder / "custom.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     folder.chmod(0o555)
     before = sorted(path.name for path in folder.iterdir())
-    load_model(replace(spec, source=f"folder:{folder}"))
+    model = load_model(replace(spec, source=f"folder:{folder}"), tmp_path / "cache")
+    assert model.predict(np.zeros(SAMPLE_RATE, np.float32)).detections
     assert sorted(path.name for path in folder.iterdir()) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["callscene"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "callscene"]
+    (kept,) = (tmp_path / "cache" / "folders").iterdir()
+    assert {path.name for path in kept.iterdir()} == set(spec.sha256)
 
 
 @pytest.mark.parametrize("name", FAMILIES["callscene"].files)
@@ -219,7 +230,23 @@ def test_another_file_is_not_loaded(spec: ModelSpec, tmp_path: Path, name: str) 
     shutil.copytree(verified_folder(spec), folder)
     (folder / name).write_bytes(b"another")
     with pytest.raises(ModelUnavailableError, match="sha256"):
-        load_model(replace(spec, source=f"folder:{folder}"))
+        load_model(replace(spec, source=f"folder:{folder}"), tmp_path / "cache")
+
+
+def test_labels_that_do_not_fit_the_outputs_are_refused(spec: ModelSpec, tmp_path: Path) -> None:
+    folder = tmp_path / "callscene"
+    shutil.copytree(verified_folder(spec), folder)
+    labels = folder / "label_encoder.ckpt"
+    lines = labels.read_text().splitlines()
+    for changed, reason in (
+        ([line for line in lines if not line.endswith("=> 6")], "7 outputs and 6 labels"),
+        ([line for line in lines if not line.endswith("=> 1")], "from 0 without gaps"),
+        ([line.replace("=> 0", "=> -7") for line in lines], "from 0 without gaps"),
+    ):
+        labels.write_text("\n".join(changed) + "\n")
+        digests = {**spec.sha256, labels.name: hashlib.sha256(labels.read_bytes()).hexdigest()}
+        with pytest.raises(ModelUnavailableError, match=reason):
+            load_model(replace(spec, source=f"folder:{folder}", sha256=digests), tmp_path / "cache")
 
 
 def test_a_lower_temperature_is_surer_of_the_same_labels(spec: ModelSpec, examples: dict[str, Waveform]) -> None:

@@ -13,14 +13,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from models import registry
 from models.errors import ModelUnavailableError
 from models.group import ModelSpec, load_group
 from models.protocol import Model
 from models.registry import load_model
+from models.speechbrain_loading import HYPERPARAMS
 from tests import checkpoints
 from tests.models.test_trust import HOSTILE, Hostile, hostile_checkpoints
 
 ROOT = Path(__file__).parents[2]
+CALLSCENE = ROOT / "models" / "callscene"
 SECOND = 16_000
 FAMILIES = ("speechbrain-asr", "speechbrain-classifier", "speechbrain-speaker", "speechbrain-vad")
 Load = Callable[..., Any]
@@ -304,6 +307,124 @@ def test_an_unknown_setting_is_refused_by_its_name(
     assert "loudness" in refusal(replace(spec, settings={**spec.settings, "loudness": 1}), tmp_path / "cache")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("top", "many"),
+        ("top", 1.5),
+        ("top", 0),
+        ("top", True),
+        ("scale", "30"),
+        ("scale", 0),
+        ("least_confidence", 2),
+        ("least_confidence", "no"),
+        ("softmax", 1),
+        ("softmax", "no"),
+    ],
+)
+def test_an_impossible_setting_of_a_classifier_is_refused(
+    entry: Callable[..., ModelSpec], tmp_path: Path, name: str, value: object
+) -> None:
+    spec = entry("speechbrain-classifier", "classifier")
+    reason = refusal(replace(spec, settings={**spec.settings, name: value}), tmp_path / "cache")
+    assert f"settings in the group file are wrong: `{name}` must be" in reason
+    assert repr(value) in reason
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("activation", 2), ("deactivation", 0.9), ("close_s", -1), ("short_s", "x"), ("chunk_s", 0), ("chunk_s", 1e9)],
+)
+def test_an_impossible_setting_of_a_detector_is_refused(
+    entry: Callable[..., ModelSpec], tmp_path: Path, name: str, value: object
+) -> None:
+    spec = entry("speechbrain-vad", "speech")
+    reason = refusal(replace(spec, settings={**spec.settings, name: value}), tmp_path / "cache")
+    assert f"settings in the group file are wrong: `{name}` must be" in reason
+
+
+@pytest.mark.parametrize("rate", [b"0", b"-1", b"4000", b"10000000", b"many", b"[16000]", b"null"])
+def test_an_impossible_sample_rate_is_refused(changed: Callable[..., ModelSpec], tmp_path: Path, rate: bytes) -> None:
+    def with_rate(text: bytes) -> bytes:
+        text = text.replace(b"sample_rate: 16000", b"sample_rate: " + rate)
+        return text.replace(b"sample_rate: !ref <sample_rate>", b"sample_rate: 16000")
+
+    assert "`sample_rate` must be" in refusal(changed("hyperparams.yaml", with_rate), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("resolution", [b"0", b"-0.01", b"1e-9", b"60", b"soon"])
+def test_an_impossible_time_resolution_is_refused(
+    entry: Callable[..., ModelSpec], folder: Path, tmp_path: Path, resolution: bytes
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder / "speech", copy)
+    path = copy / "hyperparams.yaml"
+    path.write_bytes(path.read_bytes().replace(b"time_resolution: 0.01", b"time_resolution: " + resolution))
+    spec = replace(entry("speechbrain-vad", "speech"), source=f"folder:{copy}", sha256=checkpoints.digests(copy))
+    assert "`time_resolution` must be" in refusal(spec, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (b"'no' => 1\n", b"", "from 0 without gaps"),
+        (b"'yes' => 0\n", b"'yes' => -7\n", "from 0 without gaps"),
+        (b"'down' => 3\n", b"", "files do not fit each other"),  # SpeechBrain itself looks for the likeliest one's
+        (b"'down' => 3\n", b"'down' => 3\n'left' => 4\n", "4 outputs and 5 labels"),
+    ],
+)
+def test_labels_that_do_not_fit_the_outputs_are_refused(
+    changed: Callable[..., ModelSpec], tmp_path: Path, old: bytes, new: bytes, reason: str
+) -> None:
+    def with_labels(text: bytes) -> bytes:
+        assert old in text
+        return text.replace(old, new)
+
+    assert reason in refusal(changed("label_encoder.txt", with_labels), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("family", ["speechbrain-classifier", "speechbrain-speaker"])
+def test_weights_that_are_no_numbers_are_refused(
+    changed: Callable[..., ModelSpec], tmp_path: Path, family: str
+) -> None:
+    spec = changed("embedding_model.ckpt", lambda before: before)
+    path = Path(spec.source.removeprefix("folder:")) / "embedding_model.ckpt"
+    weights = torch.load(path, weights_only=True)
+    torch.save(
+        {name: weight * torch.nan if weight.is_floating_point() else weight for name, weight in weights.items()}, path
+    )
+    settings = spec.settings if family == spec.family else {}
+    spec = replace(spec, family=family, settings=settings, sha256=checkpoints.digests(path.parent))
+    assert "s of noise" in refusal(spec, tmp_path / "cache")
+
+
+def test_more_weights_than_the_files_can_fill_are_not_made(changed: Callable[..., ModelSpec], tmp_path: Path) -> None:
+    line = b"big: !new:torch.nn.Embedding {num_embeddings: 20000, embedding_dim: 1024}\n"
+    spec = changed("hyperparams.yaml", lambda text: text + line)
+    reason = refusal(spec, tmp_path / "cache")
+    assert "more weights than its files can fill" in reason
+    path = tmp_path / "copy" / "hyperparams.yaml"
+    path.write_bytes(path.read_bytes().replace(b"20000", b"20"))
+    small = replace(spec, sha256=checkpoints.digests(path.parent))
+    assert load_model(small, tmp_path / "cache").predict(np.ones(SECOND, np.float32))
+
+
+def test_no_file_is_read_but_those_that_the_group_names(
+    changed: Callable[..., ModelSpec], folder: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere.ckpt"
+    shutil.copy(folder / "classifier" / "classifier.ckpt", elsewhere)
+    made = b"speechbrain.utils.parameter_transfer.Pretrainer"
+    lines = (
+        b"__x: !apply:" + made + b".add_loadables [!ref <pretrainer>, {more: !ref <classifier>}]\n"
+        b"__y: !apply:" + made + b".add_paths [!ref <pretrainer>, {more: " + str(elsewhere).encode() + b"}]\n"
+    )
+    spec = changed("hyperparams.yaml", lambda text: text + lines, trusted=True)
+    reason = refusal(spec, tmp_path / "cache")
+    assert "its pretrainer reads" in reason
+    assert str(elsewhere) in reason
+
+
 HOSTILE_ENTRIES = """
 import sys
 from dataclasses import replace
@@ -313,28 +434,33 @@ from models.group import load_group
 from models.registry import load_model
 from tests import checkpoints
 
-found = next(spec for spec in load_group(()).models if spec.family == "speechbrain-classifier")
+found = next(spec for spec in load_group(()).models if spec.family == sys.argv[3])
 for folder in sorted(Path(sys.argv[1]).iterdir()):
     try:
         load_model(replace(found, source=f"folder:{folder}", sha256=checkpoints.digests(folder)), Path(sys.argv[2]))
     except ModelUnavailableError as error:
-        print(folder.name, "refused", flush=True)
+        why = "hyperparams.yaml" in str(error) or "embedding_model.ckpt is refused" in str(error)
+        print(folder.name, "refused" if why else error, flush=True)
     else:
         print(folder.name, "LOADED", flush=True)
 """
 
 
-def test_nothing_hostile_runs_in_a_process_that_scores(folder: Path, tmp_path: Path) -> None:
-    marker, every = tmp_path / "marker", tmp_path / "every"
+@pytest.mark.parametrize("family", [name for name, family in registry.FAMILIES.items() if HYPERPARAMS in family.files])
+def test_nothing_hostile_runs_in_a_process_that_scores(folder: Path, tmp_path: Path, family: str) -> None:
+    marker, every, honest = tmp_path / "marker", tmp_path / "every", folder / "classifier"
+    if family == "callscene":
+        honest = tmp_path / "callscene"
+        shutil.copytree(CALLSCENE, honest, ignore=shutil.ignore_patterns("README.md"))
     for name, text in HOSTILE.items():
-        shutil.copytree(folder / "classifier", every / name.replace("/", " "))
+        shutil.copytree(honest, every / name.replace("/", " "))
         with (every / name.replace("/", " ") / "hyperparams.yaml").open("a", encoding="utf-8") as file:
             file.write("\n" + text.replace("MARKER", str(marker)) + "\n")
     for name, path in hostile_checkpoints(tmp_path, marker).items():
-        shutil.copytree(folder / "classifier", every / f"checkpoint {name}")
+        shutil.copytree(honest, every / f"checkpoint {name}")
         shutil.copy(path, every / f"checkpoint {name}" / "embedding_model.ckpt")
     done = subprocess.run(
-        [sys.executable, "-c", HOSTILE_ENTRIES, str(every), str(tmp_path / "cache")],
+        [sys.executable, "-c", HOSTILE_ENTRIES, str(every), str(tmp_path / "cache"), family],
         cwd=ROOT,
         capture_output=True,
         text=True,
