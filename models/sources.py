@@ -268,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print what `pin` returns."""
     parser = argparse.ArgumentParser(prog="python -m models.sources", description="Pins the files of a model's source.")
     parser.add_argument("command", choices=["pin"])
-    parser.add_argument("source", help="hf://org/name, folder:/absolute/path, or any URL that fsspec knows")
+    parser.add_argument("source", help="hf://org/name, folder:/absolute/path, or the URL of a folder")
     parser.add_argument("file", nargs="*", help="only these files")
     given = parser.parse_args(arguments)
     try:

@@ -187,15 +187,22 @@ def require_plain(path: Path, kind: str, owner: str) -> None:
 def _require_tensors(path: Path) -> None:
     import torch  # noqa: PLC0415  takes seconds, and only models of SpeechBrain's need it
 
+    if (unpacked := _unpacked_bytes(path)) > path.stat().st_size:  # torch itself compresses nothing
+        raise ValueError(f"it is a compressed archive, and would become {unpacked} bytes")
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if any(each.compress_type != zipfile.ZIP_STORED for each in archive.infolist()):
-                    raise ValueError("torch compresses nothing, and it is compressed")
         torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         first = str(error).strip().partition("\n")[0]
         raise ValueError(f"torch finds more than tensors in it, or none ({type(error).__name__}: {first})") from error
+
+
+def _unpacked_bytes(path: Path) -> int:
+    """Return how large what is in an archive says that it is; 0 of what is no archive, or a broken one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(each.file_size for each in archive.infolist())
+    except zipfile.BadZipFile:
+        return 0
 
 
 def _objection(node: Any, tag: str, final: bool) -> str | None:

@@ -1,5 +1,6 @@
 """Hostile hyperparameters and checkpoints are refused by what they are, and nothing of them runs."""
 
+import copy
 import os
 import pickle
 import pydoc
@@ -379,3 +380,17 @@ def test_a_compressed_checkpoint_is_refused_before_it_is_unpacked(tmp_path: Path
     assert len(torch.load(small, weights_only=True)["w"]) == 2_000_000, "torch alone reads it"
     with pytest.raises(ModelUnavailableError, match="compressed"):
         require_plain(small, "weights", "ecapa")
+
+
+def test_a_checkpoint_that_names_its_content_many_times_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "many.ckpt"
+    torch.save({"w": torch.zeros(20_000)}, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        (data,) = (each for each in archive.infolist() if each.filename.endswith("/data/0"))
+        for number in range(1, 100):
+            again = copy.copy(data)
+            again.filename = data.filename.removesuffix("0") + str(number)
+            archive.filelist.append(again)
+        archive.writestr("more", "")  # so that the list is written again
+    with pytest.raises(ModelUnavailableError, match="would become 8"):
+        require_plain(path, "weights", "ecapa")
