@@ -176,7 +176,8 @@ def _vacuum(lake: Lake, index: Index, grace: timedelta) -> str:
     unnamed = _clear_models(get_settings().place.local / MODELS)
     return (
         f"{gone.parquet_files} Parquet files, {gone.snapshots} snapshots, {gone.blobs} recordings that nobody needs, "
-        f"{gone.unfinished} unfinished files, {gone.freed_bytes / 1e6:.1f} MB, {unnamed} of models that nobody names"
+        f"{gone.unfinished} unfinished files, {gone.freed_bytes / 1e6:.1f} MB; "
+        f"{unnamed} files of models that no entry names"
     )
 
 

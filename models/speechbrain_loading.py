@@ -49,21 +49,22 @@ def load_interface(spec: ModelSpec, folder: Path, choose: Callable[[Collection[s
     """
     owner = f"{spec.name}: {HYPERPARAMS}"
     text = resolved_hyperparams(folder / HYPERPARAMS, owner, trusted=spec.trusted)
-    paths, room = {}, SPARE_BYTES
+    paths, files = {}, set[tuple[Path, str]]()
     for each in loadables(text, owner):
         if each.file not in spec.sha256:
             raise ModelUnavailableError(
                 f"{owner} reads {each.file}, of which the group file names no sha256: add it under [model.sha256]"
             )
         paths[each.name] = str(folder / each.file)
-        if not spec.trusted:
-            require_plain(folder / each.file, each.kind, f"{spec.name}: {each.file}")
-            room += FILLED * (folder / each.file).stat().st_size
+        files.add((folder / each.file, each.kind))
+    for path, kind in () if spec.trusted else sorted(files):
+        require_plain(path, kind, f"{spec.name}: {path.name}")
     try:
         text, names = _with_paths(text, paths)
         if not spec.trusted:
             require_harmless(text, owner, final=True)
         beside = None if spec.source.startswith("package:") else folder.parent
+        room = SPARE_BYTES + FILLED * sum(path.stat().st_size for path in {path for path, _ in files})
         with nullcontext() if spec.trusted else _at_most(room):
             loaded = _loaded(text, beside, choose(names), trusted=spec.trusted)
         _require_read(loaded, paths)

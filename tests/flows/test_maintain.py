@@ -1,6 +1,7 @@
 """The maintenance flow, run by Prefect over a lake with a history."""
 
 import json
+import os
 import uuid
 from uuid import UUID
 
@@ -10,11 +11,13 @@ from prefect.client.schemas.objects import State
 
 from flows.deployments import read_deployments, runner_deployment
 from flows.maintain import maintain
+from flows.shards import MODELS
 from storage import rewrite
 from storage.erasure import erase
 from storage.lake import Lake
 from storage.manifest import manifest_seqs
 from storage.recordings import predictions, recordings
+from storage.settings import get_settings
 from tests.storage.conftest import Author
 
 
@@ -57,6 +60,15 @@ def test_a_run_leaves_what_is_shown_as_it_was_and_says_what_it_did(author: Autho
 
 def test_by_default_nothing_expires(author: Author, prefect_url: str) -> None:
     assert "expire: nothing to do" in str(run(prefect_url).message)
+
+
+def test_files_of_models_that_no_entry_names_are_removed(author: Author, prefect_url: str) -> None:
+    cache = get_settings().place.local / MODELS
+    cache.mkdir(parents=True)
+    (cache / ("0" * 64)).write_text("of an earlier pin")
+    os.utime(cache / ("0" * 64), (0, 0))
+    assert "1 files of models that no entry names" in str(run(prefect_url, stages=("vacuum",)).message)
+    assert not list(cache.iterdir())
 
 
 def test_only_the_chosen_stages_run(author: Author, prefect_url: str) -> None:

@@ -275,6 +275,8 @@ def test_the_hostile_files_are_hostile(name: str, tmp_path: Path, marker: Path) 
 def test_what_is_trusted_is_not_looked_at(tmp_path: Path, marker: Path) -> None:
     text = resolved_hyperparams(write(tmp_path, "x: !apply:torch.manual_seed [1]"), "ecapa", trusted=True)
     assert "!apply:torch.manual_seed" in text
+    (tmp_path / "other.yaml").write_text("b: 2")
+    assert "b: 2" in resolved_hyperparams(write(tmp_path, "x: !include:other.yaml"), "ecapa", trusted=True)
 
 
 def test_large_files_are_not_read(tmp_path: Path) -> None:
