@@ -47,6 +47,12 @@ class ModelSpec:
     revision: str = ""  # of the source, where that has revisions; what is loaded is what `sha256` says all the same
     trusted: bool = False  # what its files may do when they are loaded is the user's own concern
 
+    @property
+    def entry(self) -> str:
+        """A hash of all that its loading depends on: more than its version, which is of its answers."""
+        parts = [self.version, self.source, self.revision, self.trusted]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
