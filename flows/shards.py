@@ -235,7 +235,15 @@ def _score_recording(
     for score in scores:
         found = [] if score.reason else score.predictions()
         rows["coverage"].append(
-            _coverage(job, score.spec.name, score.spec.version, reference, predictions=len(found), reason=score.reason)
+            _coverage(
+                job,
+                score.spec.name,
+                score.spec.version,
+                reference,
+                predictions=len(found),
+                descriptors=0 if score.reason else len(score.descriptors),
+                reason=score.reason,
+            )
         )
         if not score.reason:
             rows["utterances"] += score.utterances
@@ -331,7 +339,14 @@ def joined(predictions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _coverage(
-    job: Job, model: str, version: str, reference: UUID, *, predictions: int = 0, reason: str | None = None
+    job: Job,
+    model: str,
+    version: str,
+    reference: UUID,
+    *,
+    predictions: int = 0,
+    descriptors: int = 0,
+    reason: str | None = None,
 ) -> dict[str, Any]:
     tries = job.tries[model] + 1
     again = RETRY_PAUSES[min(tries, len(RETRY_PAUSES)) - 1]
@@ -345,4 +360,5 @@ def _coverage(
         "next_try_at": datetime.now(UTC) + again if reason else None,
         "first_reference": reference,
         "predictions": predictions,
+        "descriptors": descriptors,
     }

@@ -183,7 +183,9 @@ def version_of(
 
     known = FAMILIES.get(family)
     revision: Any = 0 if known is None else known.revision
-    if search is not None:
+    if known is not None and not known.utterances:
+        utterances = {}
+    elif search is not None:
         revision = (revision, known.search_revision if known else 0, DESCRIPTORS_REVISION)
     parts = [family, revision, dict(sha256), _canonical(settings), _canonical(utterances), _canonical(search or {})]
     content = json.dumps(parts, sort_keys=True, ensure_ascii=True)
