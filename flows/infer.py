@@ -23,7 +23,8 @@ from flows.maintain import ask_for_fold
 from flows.progress import Progress
 from flows.refresh import enabled_models, publish_refresh, record_group
 from flows.runs import commit_key, end_quietly, end_with_parent
-from flows.shards import Scored, Shard, cut, entry_of, failed, jobs_of, score_shard, with_texts
+from flows.shards import MODELS, Scored, Shard, cut, failed, jobs_of, score_shard, with_texts
+from flows.trials import refused_at_first
 from flows.workers import Outcome, Submit, run_shards
 from models.errors import ModelUnavailableError
 from models.group import Group, ModelSpec, load_group
@@ -51,6 +52,11 @@ class Plan:
         return sum(shard.audio_s for shard in self.shards + self.suspects)
 
     @property
+    def models(self) -> frozenset[str]:
+        """Names of the models that have something to score."""
+        return frozenset(name for shard in self.shards + self.suspects for job in shard.jobs for name in job.tries)
+
+    @property
     def recordings(self) -> int:
         """How many recordings are touched."""
         return sum(len(shard.jobs) for shard in self.shards + self.suspects) + len(self.carried)
@@ -65,7 +71,7 @@ def infer() -> State[Any]:
     group = load_group(settings.searched_phrases)
     lake = Lake.open(settings.place)
     tried = read_tried(lake.store)
-    unavailable = resting(tried, {spec.name: entry_of(spec) for spec in group.enabled}, started_at)
+    unavailable = resting(tried, {spec.name: spec.entry for spec in group.enabled}, started_at)
     with lake.index(PLANNING_TABLES) as index:
         record_group(lake, index, group, commit_key("group"))
         plan = make_plan(index, started_at, unavailable)
@@ -76,7 +82,6 @@ def infer() -> State[Any]:
             specs = tuple(spec for spec in group.enabled if spec.name not in unavailable)
             outcome = score(plan, settings.place, specs, reference, settings.workers, settings.refresh_budget_s)
             unavailable |= outcome.refused
-            note_tried(lake.store, tried, group, outcome)
             logger.info("scored: %d recordings", sum(part.recordings for part in outcome.scored))
             entry = publish_refresh(
                 lake,
@@ -87,6 +92,7 @@ def infer() -> State[Any]:
                 started_at=started_at,
                 unavailable=unavailable,
             )
+            note_tried(lake.store, tried, group, outcome)  # what can be lost comes last
         ask_for_fold(lake, index)
     report(entry, time.monotonic() - started, unavailable)
     if outcome.error is not None:
@@ -116,7 +122,8 @@ def score(
 ) -> Outcome:
     """Score a plan on a pool of processes, and show how far it is. What one cannot load is given to no other."""
     progress = Progress("infer-progress", plan.audio_s, "s of audio")
-    refused: dict[str, str] = {}
+    wanted = plan.models
+    refused = refused_at_first((spec for spec in specs if spec.name in wanted), place.local / MODELS)
 
     def on_scored(scored: Scored) -> None:
         refused.update(scored.refused)
@@ -142,6 +149,7 @@ def score(
     outcome.scored += [
         failed(shard, place=place, specs=usable(), reference=reference, reason=reason) for shard in outcome.killers
     ]
+    outcome.unloaded |= refused
     return outcome
 
 
@@ -164,7 +172,7 @@ def processes(
 
 def note_tried(store: Store, tried: Mapping[str, Tried], group: Group, outcome: Outcome) -> None:
     """Write down which models could be loaded, where that is news."""
-    models = {spec.name: (spec.version, entry_of(spec)) for spec in group.enabled}
+    models = {spec.name: (spec.version, spec.entry) for spec in group.enabled}
     now_known = after_trying(tried, models, outcome.loaded, outcome.refused, datetime.now(UTC))
     if now_known != tried:
         write_tried(store, now_known.values())

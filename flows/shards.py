@@ -1,10 +1,8 @@
 """Shards: a refresh's work cut into pieces that any process can score. It must not know Prefect."""
 
-import hashlib
-import json
 import logging
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,10 +63,14 @@ class Shard:
         """Seconds of audio in it."""
         return sum(job.duration_s for job in self.jobs)
 
-    def one_by_one(self) -> Iterator["Shard"]:
-        """Yield a shard for each recording."""
-        for job in self.jobs:
-            yield replace(self, jobs=(job,))
+    def parts(self) -> list["Shard"]:
+        """Return a shard for each recording; of a single recording one for each model, and none of a single model."""
+        if len(self.jobs) > 1:
+            return [replace(self, jobs=(job,)) for job in self.jobs]
+        (job,) = self.jobs
+        if len(job.tries) == 1:
+            return []
+        return [replace(self, jobs=(replace(job, tries={model: tries}),)) for model, tries in job.tries.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,7 @@ _models: dict[tuple[str, str], Model | ModelUnavailableError] = {}
 
 def _loaded(spec: ModelSpec, cache: Path) -> Model:
     """Return a model, loaded once a process; one that could not be loaded is not tried again by the same process."""
-    key = (spec.name, entry_of(spec))
+    key = (spec.name, spec.entry)
     if key not in _models:
         try:
             _models[key] = load_model(spec, cache)
@@ -209,12 +211,6 @@ def _loaded(spec: ModelSpec, cache: Path) -> Model:
     if isinstance(found, ModelUnavailableError):
         raise found
     return found
-
-
-def entry_of(spec: ModelSpec) -> str:
-    """Return a hash of all that the loading of a model depends on: more than its version, which is of its answers."""
-    parts = [spec.version, spec.source, spec.revision, spec.trusted]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
 def _score_recording(
@@ -239,7 +235,15 @@ def _score_recording(
     for score in scores:
         found = [] if score.reason else score.predictions()
         rows["coverage"].append(
-            _coverage(job, score.spec.name, score.spec.version, reference, predictions=len(found), reason=score.reason)
+            _coverage(
+                job,
+                score.spec.name,
+                score.spec.version,
+                reference,
+                predictions=len(found),
+                descriptors=0 if score.reason else len(score.descriptors),
+                reason=score.reason,
+            )
         )
         if not score.reason:
             rows["utterances"] += score.utterances
@@ -335,7 +339,14 @@ def joined(predictions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _coverage(
-    job: Job, model: str, version: str, reference: UUID, *, predictions: int = 0, reason: str | None = None
+    job: Job,
+    model: str,
+    version: str,
+    reference: UUID,
+    *,
+    predictions: int = 0,
+    descriptors: int = 0,
+    reason: str | None = None,
 ) -> dict[str, Any]:
     tries = job.tries[model] + 1
     again = RETRY_PAUSES[min(tries, len(RETRY_PAUSES)) - 1]
@@ -349,4 +360,5 @@ def _coverage(
         "next_try_at": datetime.now(UTC) + again if reason else None,
         "first_reference": reference,
         "predictions": predictions,
+        "descriptors": descriptors,
     }

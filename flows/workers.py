@@ -39,7 +39,8 @@ class Outcome:
     """What became of the shards; those that the budget left out are in none of the lists."""
 
     scored: list[Scored] = field(default_factory=list)
-    killers: list[Shard] = field(default_factory=list)  # recordings, one a shard, whose process died
+    unloaded: dict[str, str] = field(default_factory=dict)  # models that were not given to any process, and why
+    killers: list[Shard] = field(default_factory=list)  # one recording and model a shard, whose process died
     error: Exception | None = None  # the first that is not a recording's fault
 
     @property
@@ -49,8 +50,8 @@ class Outcome:
 
     @property
     def refused(self) -> dict[str, str]:
-        """Names of the models that some process could not load, each with a reason."""
-        return {name: reason for part in self.scored for name, reason in part.refused.items()}
+        """Names of the models that could not be loaded, each with a reason."""
+        return self.unloaded | {name: reason for part in self.scored for name, reason in part.refused.items()}
 
 
 def run_shards(
@@ -66,7 +67,7 @@ def run_shards(
     """Run shards, and after them the suspects one at a time, until all are done or the budget is spent.
 
     A process that dies breaks its pool, and tells not which shard killed it: those that were under way become suspects,
-    one recording each, and run alone in a new pool.
+    one recording each, and run alone in a new pool; and one that kills again does so model by model.
 
     Args:
         shards: Work, in the order of its importance.
@@ -89,11 +90,12 @@ def run_shards(
         with pool() as submit:
             broken = _drain(queue, at_a_time, submit, started + budget_s, outcome, shown)
         for shard in broken:
-            if alone and len(shard.jobs) == 1:
+            parts = shard.parts()
+            if alone and not parts:
                 log.warning("recording %s ended the process that scored it", shard.jobs[0].file_id)
                 outcome.killers.append(shard)
             else:
-                lonely.extend(shard.one_by_one())
+                lonely.extend(parts or [shard])
     return outcome
 
 

@@ -47,6 +47,12 @@ class ModelSpec:
     revision: str = ""  # of the source, where that has revisions; what is loaded is what `sha256` says all the same
     trusted: bool = False  # what its files may do when they are loaded is the user's own concern
 
+    @property
+    def entry(self) -> str:
+        """A hash of all that its loading depends on: more than its version, which is of its answers."""
+        parts = [self.version, self.source, self.revision, self.trusted]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -177,7 +183,9 @@ def version_of(
 
     known = FAMILIES.get(family)
     revision: Any = 0 if known is None else known.revision
-    if search is not None:
+    if known is not None and not known.utterances:
+        utterances = {}
+    elif search is not None:
         revision = (revision, known.search_revision if known else 0, DESCRIPTORS_REVISION)
     parts = [family, revision, dict(sha256), _canonical(settings), _canonical(utterances), _canonical(search or {})]
     content = json.dumps(parts, sort_keys=True, ensure_ascii=True)

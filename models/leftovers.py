@@ -1,5 +1,6 @@
 """What lies in the cache of models' files and belongs to no entry of the group. It must not know how it got there."""
 
+import re
 import shutil
 import time
 from collections.abc import Iterable
@@ -10,6 +11,8 @@ from models.group import ModelSpec
 from models.sources import FOLDERS, folder_of
 
 GRACE_S: Final = 86_400.0  # what is younger may be of a model that is being fetched
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def clear(cache: Path, specs: Iterable[ModelSpec]) -> int:
@@ -22,11 +25,11 @@ def clear(cache: Path, specs: Iterable[ModelSpec]) -> int:
     Returns:
         How many were removed. What cannot be removed stays, for the next time.
     """
-    named = {cache / FOLDERS}
+    named = set[Path]()
     for spec in specs:
         named |= {folder_of(spec, cache), *(cache / digest for digest in spec.sha256.values())}
     removed = 0
-    for path in (*cache.glob("*"), *(cache / FOLDERS).glob("*")):
+    for path in (*filter(_is_of_sources, cache.glob("*")), *(cache / FOLDERS).glob("*")):
         try:
             if path in named or time.time() - path.lstat().st_mtime < GRACE_S:
                 continue
@@ -38,3 +41,8 @@ def clear(cache: Path, specs: Iterable[ModelSpec]) -> int:
             continue
         removed += 1
     return removed
+
+
+def _is_of_sources(path: Path) -> bool:
+    """Say whether a name is one of those that `models.sources` gives: others keep things beside its files."""
+    return path.name.startswith(".") or _DIGEST.fullmatch(path.name) is not None

@@ -23,6 +23,7 @@ class Family:
     revision: int
     files: tuple[str, ...]  # what it loads: the group file must name the sha256 of each
     search_revision: int = 0  # of how phrases are found in what it reads, if the text itself stays the same
+    utterances: bool = True  # it is given utterances: how they are cut and described is part of its version
     apart: bool = False  # it is given a folder in the cache, with the named files and no others; a package is as it is
 
 
@@ -38,7 +39,11 @@ FAMILIES: Final = {
     ),
     **{
         f"speechbrain-{kind}": Family(
-            f"models.speechbrain_models:load_{loader}", revision=1, files=("hyperparams.yaml",), apart=True
+            f"models.speechbrain_models:load_{loader}",
+            revision=1,
+            files=("hyperparams.yaml",),
+            utterances=kind != "vad",
+            apart=True,
         )
         for kind, loader in {
             "asr": "recogniser",
@@ -57,6 +62,7 @@ FAMILIES: Final = {
             "classifier.ckpt",
             "label_encoder.ckpt",
         ),
+        utterances=False,
         apart=True,
     ),
 }

@@ -101,7 +101,8 @@ def state(live: LiveFiles, replay: Replay, findings: Findings) -> State:
     kept = _without_surplus(coverage, latest, replay)
     for name, rows in (("files", tables["files"]), ("coverage", coverage)):
         _look_for_duplicates(name, rows, findings)
-    _look_at_counts(kept, _without_surplus(predictions, latest, replay), findings)
+    for name in ("predictions", "descriptors"):
+        _look_at_counts(name, kept, _without_surplus(tables[name], latest, replay), findings)
     return State(
         files=tables["files"].filter(_newest("seq", "file_id")),
         sources=tables["sources"].filter(_newest("seen_at", "uri")).filter(_newest("seq", "uri")),
@@ -166,16 +167,16 @@ def _look_for_duplicates(name: str, rows: pl.DataFrame, findings: Findings) -> N
     findings.add_some("rows", f"table {name}", wrong, _BUG)
 
 
-def _look_at_counts(coverage: pl.DataFrame, predictions: pl.DataFrame, findings: Findings) -> None:
-    """Compare how many predictions an answer has with how many it says it has."""
-    both = coverage.select(*_OF_ONE_MODEL, "predictions").join(
-        predictions.select(*_OF_ONE_MODEL, "rows"), on=_OF_ONE_MODEL, how="full", coalesce=True
+def _look_at_counts(name: str, coverage: pl.DataFrame, rows: pl.DataFrame, findings: Findings) -> None:
+    """Compare how many rows of a table an answer has with how many it says it has."""
+    both = coverage.select(*_OF_ONE_MODEL, pl.col(name).alias("said")).join(
+        rows.select(*_OF_ONE_MODEL, "rows"), on=_OF_ONE_MODEL, how="full", coalesce=True
     )
-    findings.looked_at["answers whose predictions were counted"] += coverage.height
+    findings.looked_at[f"answers whose {name} were counted"] += coverage.height
     wrong = [
-        f"entry {row['seq']}: {row['model']} has {row['rows'] or 0} predictions for recording "
-        f"{UUID(bytes=row['file_id'])}, and its coverage says {row['predictions']}"
-        for row in both.filter(pl.col("predictions").fill_null(-1) != pl.col("rows").fill_null(0)).to_dicts()
-        if row["predictions"] is not None or row["rows"]
+        f"entry {row['seq']}: {row['model']} has {row['rows'] or 0} {name} for recording "
+        f"{UUID(bytes=row['file_id'])}, and its coverage says {row['said']}"
+        for row in both.filter(pl.col("said").fill_null(-1) != pl.col("rows").fill_null(0)).to_dicts()
+        if row["said"] is not None or row["rows"]
     ]
     findings.add_some("rows", "table coverage", wrong, _BUG)

@@ -68,6 +68,7 @@ COVERAGE: Final = pa.schema(
         ("next_try_at", _TIME),  # of a failure with tries left
         ("first_reference", _ID),  # the reference that it was computed in
         ("predictions", pa.int32()),  # how many rows
+        ("descriptors", pa.int32()),  # how many rows (since format 3)
     ]
 )
 """One row per file of a reference and model: that the model has answered, and how."""

@@ -22,12 +22,14 @@ BATCH_ROWS: Final = 100_000
 _COUNTED: Final = {
     "files": (["file_id", "seq"], ["sha256", "size_bytes", "status"]),
     "sources": (["file_id", "seq", "uri", "seen_at"], []),
-    "coverage": (["file_id", "seq", "model"], ["predictions"]),
+    "coverage": (["file_id", "seq", "model"], ["predictions", "descriptors"]),
     "utterances": (["file_id", "seq"], []),
     "predictions": (["file_id", "seq", "model"], []),
-    "descriptors": (["file_id", "seq"], []),
+    "descriptors": (["file_id", "seq", "model"], []),
 }
 """By which columns the rows of each table are summed up, and which more are kept of them."""
+
+_SUMMED: Final = ("predictions", "descriptors")
 
 
 def tally(name: str, rows: pa.Table) -> pl.DataFrame:
@@ -104,4 +106,4 @@ def _nothing(name: str) -> pa.Table:
 
 
 def _kept(kept: list[str]) -> list[pl.Expr]:
-    return [pl.col(column).sum() if column == "predictions" else pl.col(column).first() for column in kept]
+    return [pl.col(column).sum() if column in _SUMMED else pl.col(column).first() for column in kept]

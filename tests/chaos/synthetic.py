@@ -60,15 +60,17 @@ def answer_rows(
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of one model for one recording, by table."""
     row = {"file_id": file_id, "model": model, "model_version": version}
-    covered = row | {"tries": 0, "first_reference": reference, "predictions": 0, "state": "computed"}
+    covered = row | {"tries": 0, "first_reference": reference, "predictions": 0, "descriptors": 0}
+    covered["state"] = "computed"
     if tries == 0 and fails_first(file_id, model, version):
         failed = {"state": "failed", "reason": "on purpose", "tries": 1, "next_try_at": datetime.now(UTC) + RETRY_PAUSE}
-        return {"coverage": [covered | failed], "utterances": [], "predictions": []}
+        return {"coverage": [covered | failed]}
     found = detections(file_id, model, version)
     row |= {"channel": 0, "utterance": 0}
     return {
-        "coverage": [covered | {"predictions": len(found)}],
+        "coverage": [covered | {"predictions": len(found), "descriptors": 1}],
         "utterances": [row | {"start_s": 0.0, "end_s": 4.0, "text": f"{model} {version}"}],
+        "descriptors": [row | {"start_s": 0.0, "end_s": 4.0, "level_dbfs": -20.0, "embedding": file_id.bytes}],
         "predictions": [
             row | {"label": one.label, "start_s": one.start_s, "end_s": one.start_s + 0.5, "confidence": one.confidence}
             for one in found

@@ -29,7 +29,7 @@ from storage.missing import missing
 from storage.parquet import read_tables, write_tables
 from storage.place import Place
 from storage.snapshot import fold
-from storage.tables import table_from_rows
+from storage.tables import ANSWER_TABLES, table_from_rows
 from tests.chaos import synthetic
 from tests.chaos.journal import Journal, lines
 
@@ -227,7 +227,7 @@ class Writer:
         return there and not self.index.erased([receipt.file_id])
 
     def _scored(self, jobs: list[Job], enabled: dict[str, str], reference: UUID, number: int) -> Scored:
-        rows: dict[str, list[dict[str, Any]]] = {"coverage": [], "utterances": [], "predictions": []}
+        rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ANSWER_TABLES}
         for job in jobs:
             for model, tries in job.tries.items():
                 for table, found in synthetic.answer_rows(job.file_id, model, enabled[model], tries, reference).items():

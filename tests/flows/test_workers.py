@@ -21,13 +21,18 @@ from flows.workers import Submit, run_shards
 KILLER_S = 13.0  # a recording of this length ends its process
 
 
-def job(duration_s: float = 1.0, tries: int = 0) -> Job:
+MODEL_KILLER_S = 17.0  # and one of this length does where the model "scenes" hears it
+
+
+def job(duration_s: float = 1.0, tries: int = 0, models: tuple[str, ...] = ("words",)) -> Job:
     file_id = uuid.uuid4()
-    return Job(file_id, file_id.hex * 2, duration_s, {"words": tries})
+    return Job(file_id, file_id.hex * 2, duration_s, dict.fromkeys(models, tries))
 
 
 def score(shard: Shard) -> Scored:
     if any(job.duration_s == KILLER_S for job in shard.jobs):
+        os._exit(9)
+    if any(job.duration_s == MODEL_KILLER_S and "scenes" in job.tries for job in shard.jobs):
         os._exit(9)
     if any(job.duration_s < 0 for job in shard.jobs):
         raise ValueError("a model is not there")
@@ -55,6 +60,15 @@ def test_a_recording_that_kills_its_process_is_found_and_the_others_are_scored()
     assert [shard.jobs for shard in outcome.killers] == [(jobs[6],)]
     assert sum(scored.recordings for scored in outcome.scored) == 12
     assert outcome.error is None
+
+
+def test_a_model_that_kills_its_process_is_found_and_the_others_answer() -> None:
+    killing = job(MODEL_KILLER_S, models=("words", "scenes", "mood"))
+    outcome = run([Shard(0, (job(), killing, job()))])
+    assert [[(each.file_id, set(each.tries)) for each in shard.jobs] for shard in outcome.killers] == [
+        [(killing.file_id, {"scenes"})]
+    ]
+    assert sum(scored.recordings for scored in outcome.scored) == 4, "two whole, and one for each of two models"
 
 
 @task(cache_policy=NO_CACHE)

@@ -1,5 +1,6 @@
 """The group file: what changes a model's version, what does not, and how a wrong file is refused."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -339,3 +340,38 @@ def test_reading_the_group_imports_neither_torch_nor_onnxruntime() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("family", "given"), [("moonshine", True), ("callscene", False), ("speechbrain-vad", False)])
+def test_how_speech_is_cut_and_described_is_part_of_the_version_of_those_that_are_given_it(
+    family: str, given: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def versions(pad_s: float) -> tuple[str, str]:
+        cut = {"pad_s": pad_s}
+        return version_of(family, {}, {}, cut, {}), version_of(family, {}, {}, cut)
+
+    before = versions(0.2)
+    assert [one != other for one, other in zip(before, versions(0.1), strict=True)] == [given, given]
+    monkeypatch.setattr("models.group.DESCRIPTORS_REVISION", 1_000)
+    assert [one != other for one, other in zip(before, versions(0.2), strict=True)] == [given, False]
+
+
+HUB = [model for model in load_group(()).models if model.source.startswith("hf://")]
+PINNED = f'revision = "{"5" * 40}"\n\n[model.sha256]\n"hyperparams.yaml" = "{"6" * 64}"\n'
+
+
+@pytest.mark.parametrize("name", [model.name for model in HUB])
+def test_an_entry_of_the_hub_is_switched_on_by_one_word_and_what_pin_prints(name: str, tmp_path: Path) -> None:
+    head, entry = GROUP_FILE.read_text(encoding="utf-8").split(f'[[model]]\nname = "{name}"', 1)
+    source = re.search(r'^source = "hf://.*"\n', entry, re.MULTILINE)
+    assert source is not None
+    entry = entry.replace(source[0], source[0] + PINNED, 1).replace("enabled = false", "enabled = true", 1)
+    path = tmp_path / "group.toml"
+    path.write_text(f'{head}[[model]]\nname = "{name}"{entry}', encoding="utf-8")
+    spec = next(model for model in load_group((), path).enabled if model.name == name)
+    assert (spec.revision, dict(spec.sha256)) == ("5" * 40, {"hyperparams.yaml": "6" * 64})
+    assert {**spec.settings, **spec.search} == {**_of(name).settings, **_of(name).search}
+
+
+def _of(name: str) -> ModelSpec:
+    return next(model for model in HUB if model.name == name)

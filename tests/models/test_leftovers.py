@@ -49,11 +49,18 @@ def test_a_disabled_models_files_are_kept(spec: ModelSpec, tmp_path: Path) -> No
     assert clear(tmp_path / "cache", [disabled]) == 0
 
 
+def test_what_others_keep_there_is_none_of_its_concern(tmp_path: Path) -> None:
+    (tmp_path / "cache" / "loaded").mkdir(parents=True)
+    (tmp_path / "cache" / "loaded" / "mark").touch()
+    age(tmp_path / "cache")
+    assert clear(tmp_path / "cache", []) == 0
+
+
 def test_a_link_is_removed_and_not_followed(tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "file").write_text("precious")
     (tmp_path / "cache").mkdir()
-    link = tmp_path / "cache" / "link"
+    link = tmp_path / "cache" / ("0" * 64)
     link.symlink_to(tmp_path / "precious")
     os.utime(link, (0, 0), follow_symlinks=False)
     assert clear(tmp_path / "cache", []) == 1

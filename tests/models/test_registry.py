@@ -189,3 +189,20 @@ def test_a_denoiser_of_other_weights_is_refused(spec: ModelSpec) -> None:
 def test_settings_that_change_the_output_reach_the_model(spec: ModelSpec) -> None:
     silent = load_model(replace(spec, settings=dict(spec.settings) | {"tokens_per_s": 0}))
     assert silent.predict(np.zeros(16_000, np.float32)).text == ""
+
+
+def test_every_family_says_whether_it_is_given_utterances() -> None:
+    from models import moonshine, scenes, speechbrain_models, whisper
+
+    wants = {
+        "moonshine": moonshine.Moonshine.wants,
+        "whisper": whisper.Whisper.wants,
+        "callscene": scenes.Scenes.wants,
+        "speechbrain-asr": speechbrain_models.Recogniser.wants,
+        "speechbrain-classifier": speechbrain_models.Classifier.wants,
+        "speechbrain-speaker": speechbrain_models.Speaker.wants,
+        "speechbrain-vad": speechbrain_models.Speech.wants,
+    }
+    assert {name: family.utterances for name, family in FAMILIES.items()} == {
+        name: want == "utterances" for name, want in wants.items()
+    }

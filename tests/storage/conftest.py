@@ -92,7 +92,7 @@ class Author:
         coverage, utterances, predictions, descriptors = [], [], [], []
         for (file_id, model), found in answers.items():
             row = {"file_id": file_id, "model": model, **same}
-            coverage.append(self.coverage_row(file_id, model, version, predictions=len(found)))
+            coverage.append(self.coverage_row(file_id, model, version, predictions=len(found), descriptors=1))
             text = " ".join(label for label, _ in found)
             whole = {**row, "utterance": 0, "start_s": 0.0, "end_s": 1.0}
             utterances.append({**whole, "text": text})
@@ -114,6 +114,7 @@ class Author:
             "tries": 0,
             "first_reference": uuid.uuid4(),
             "predictions": 0,
+            "descriptors": 0,
         }
         return row | changes
 

@@ -27,6 +27,7 @@ from storage.report import Report
 from storage.rewrite import compact
 from storage.settings import get_settings
 from storage.snapshot import fold
+from storage.tables import TABLES
 from storage.verify import main, verify
 from tests.storage.conftest import Author
 from tests.storage.whole import ERASED, Template, clean, take_in, whole_lake
@@ -244,6 +245,19 @@ def test_coverage_that_counts_other_predictions_than_there_are_is_named(author: 
 
 
 @pytest.mark.usefixtures("without_indexes")
+@pytest.mark.parametrize("there", [0, 1, 4])
+def test_descriptors_that_are_lost_or_doubled_are_named(author: Author, there: int):
+    (file_id,) = take_in(author, "a")
+    row = {"file_id": file_id, "model": "m", "model_version": "v1", "channel": 0, "start_s": 0.0, "end_s": 1.0}
+    rows = [row | {"utterance": number} for number in (0, 1)] * (there // 2) or [row | {"utterance": 0}] * there
+    coverage = [author.coverage_row(file_id, "m", descriptors=2)]
+    author.commit("refresh", reference=uuid.uuid4(), coverage=coverage, descriptors=rows)
+    report = verify(author.lake)
+    assert only_problem(report) == ("rows", "table coverage")
+    assert f"m has {there} descriptors" in report.problems[0].wrong
+
+
+@pytest.mark.usefixtures("without_indexes")
 def test_what_is_left_of_the_erased_is_named(lake: Lake, author: Author):
     with lake.index() as index:
         erased = next(iter(index.erased()))
@@ -262,7 +276,7 @@ def test_rows_of_the_erased_in_live_files_are_named(author: Author):
     assert verify(author.lake).ok, "they are hidden, and maintenance will come"
     author.commit("rewrite", deleted=(ids[1],))  # says that nothing is left of it
     kinds = {(problem.kind, problem.subject.split("/")[1]) for problem in verify(author.lake).problems}
-    assert {("erasure", table) for table in ("files", "sources", "coverage", "utterances", "predictions")} <= kinds
+    assert {("erasure", table) for table in TABLES} <= kinds
 
 
 @pytest.mark.usefixtures("without_indexes")
