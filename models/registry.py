@@ -37,7 +37,7 @@ FAMILIES: Final = {
     ),
     **{
         f"speechbrain-{kind}": Family(
-            f"models.speechbrain_models:load_{loader}", revision=1, files=("hyperparams.yaml",), apart=True
+            f"models.speechbrain_models:load_{loader}", revision=2, files=("hyperparams.yaml",), apart=True
         )
         for kind, loader in {
             "asr": "recogniser",
@@ -48,7 +48,7 @@ FAMILIES: Final = {
     },
     "callscene": Family(
         "models.scenes:load",
-        revision=1,
+        revision=2,
         files=(
             "hyperparams.yaml",
             "mean_var_norm.ckpt",
