@@ -299,12 +299,10 @@ class _Score:
             self.utterances.append(place | times | {"text": answer.text, "model_version": self.spec.text_version})
         if described is not None:
             self.descriptors.append(place | times | _descriptor_row(described, answer, piece.end_s - piece.start_s))
-        # A piece of an odd rate is played a little fast or slow.
-        tempo = (piece.end_s - piece.start_s) * SAMPLE_RATE / len(piece.waveform)
         for detection in answer.detections:
-            start_s = min(piece.start_s + detection.start_s * tempo, piece.end_s)
-            end_s = min(piece.start_s + detection.end_s * tempo, piece.end_s)
-            times = {"start_s": round(start_s, 3), "end_s": round(end_s, 3)}
+            if (placed := piece.placed(detection.start_s, detection.end_s)) is None:
+                continue
+            times = {"start_s": round(placed[0], 3), "end_s": round(placed[1], 3)}
             self._predictions.append(place | times | {"label": detection.label, "confidence": detection.confidence})
 
     def predictions(self) -> list[dict[str, Any]]:

@@ -221,15 +221,27 @@ def _add(mixture: Waveform, sound: Waveform, at_s: float, gain: float) -> None:
 
 
 def _strokes(chance: np.random.Generator, frames: int) -> Waveform:
-    """Return knocks and rattles: bursts of filtered noise that die away."""
+    """Return knocks and rattles: bursts of filtered noise that die away, for half of them with what was struck."""
     made = np.zeros(frames, np.float32)
-    pause_s = chance.uniform(0.08, 0.5)
+    pause_s, sounding = chance.uniform(0.08, 0.5), chance.uniform(0.1, 1.5) * (chance.random() < 0.5)
     at = 0
     while at < frames:
-        stroke = _ringing_out(chance, 0.01, 0.3)[: frames - at]
+        stroke = _ringing_out(chance, 0.01, 0.3)
+        stroke = (stroke + sounding * _struck(chance, len(stroke)))[: frames - at]
         made[at : at + len(stroke)] += stroke * 10 ** (chance.uniform(-15, 0) / 20)
         at += round(chance.exponential(pause_s) * RATE) + 80
     return made
+
+
+def _struck(chance: np.random.Generator, frames: int) -> Waveform:
+    """Return a few partials of no harmony that fall in pitch and die away: wood, metal, a far explosion."""
+    at = np.arange(frames) / max(1, frames)  # 1: as good as silent
+    made = np.zeros(frames)
+    for _ in range(chance.integers(1, 5)):
+        hertz = 50 * 50 ** chance.random()
+        phase = 2 * np.pi * hertz * frames / RATE * (at - chance.uniform(0, 0.3) * at**2)
+        made += chance.uniform(0.2, 1) * np.sin(phase + chance.uniform(0, 6.3)) * np.exp(-at * chance.uniform(3, 10))
+    return made.astype(np.float32)
 
 
 def _ringing_out(chance: np.random.Generator, shortest_s: float, longest_s: float) -> Waveform:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 RATE: Final = 8_000  # Hz
 DTMF_ROWS: Final = (697.0, 770.0, 852.0, 941.0)  # Hz, Q.23
 DTMF_COLUMNS: Final = (1209.0, 1336.0, 1477.0, 1633.0)
-DTMF_OFFSET: Final = 0.018  # Q.24: 1.5 % must be taken, up to 3.5 % may be
-DTMF_TWIST_DB: Final = (-8.0, 4.0)  # of the high tone over the low one, Q.24 annex A
+DTMF_OFFSET: Final = 0.022  # Q.24: 1.5 % must be taken, up to 3.5 % may be
+DTMF_TWIST_DB: Final = (-11.0, 11.0)  # of the high tone over the low one; Q.24 annex A: up to 10 dB either way
 TONE_OFFSET: Final = 0.01  # E.180 allows 1 % of old equipment
 PERIOD_SPREAD: Final = 0.1  # E.180: tones last within 10 % of what is named
 
@@ -78,18 +78,44 @@ OTHERS: Final = (  # of no class but noise
 
 
 def ringing(chance: np.random.Generator, duration_s: float) -> tuple[Waveform, NDArray[np.bool_]]:
-    """Return ringing tone at an RMS of about 1 while it sounds, and where it sounds. Shapes (time,)."""
+    """Return ringing tone at an RMS of about 1 while it sounds, and where it sounds; a third are of no country.
+
+    Shapes (time,).
+    """
+    if chance.random() < 0.33:
+        return _sent(chance, _any_ringing(chance), duration_s)
     return _sent(chance, RINGING[chance.integers(len(RINGING))], duration_s)
 
 
 def busy(chance: np.random.Generator, duration_s: float) -> tuple[Waveform, NDArray[np.bool_]]:
-    """Return busy or congestion tone as `ringing` does; a third are any that E.180 allows."""
-    if chance.random() < 0.33:
-        period_s, share = chance.uniform(0.3, 1.1), chance.uniform(0.4, 0.6)  # of on and off: 0.67 to 1.5
-        return _sent(
-            chance, Cadence((chance.uniform(400, 450),), (period_s * share, period_s * (1 - share))), duration_s
-        )
+    """Return busy or congestion tone as `ringing` does; 45 of 100 are of no country."""
+    if chance.random() < 0.45:
+        return _sent(chance, _any_busy(chance), duration_s)
     return _sent(chance, BUSY[chance.integers(len(BUSY))], duration_s)
+
+
+def _any_ringing(chance: np.random.Generator) -> Cadence:
+    """Return one or two rings and a pause, as E.180 accepts them: 0.67 to 2.5 s and 3 to 6 s, and somewhat beyond."""
+    hertz: tuple[float, ...] = (chance.uniform(395, 455),)
+    if chance.random() < 0.5:
+        hertz = (hertz[0], hertz[0] + chance.uniform(20, 60))
+    if chance.random() < 0.4:
+        ring_s, gap_s = chance.uniform(0.3, 0.6), chance.uniform(0.15, 0.4)
+        return Cadence(hertz, (ring_s, gap_s, ring_s, chance.uniform(1.8, 4.0)))
+    return Cadence(hertz, (chance.uniform(0.6, 2.5), chance.uniform(2.0, 6.0)))
+
+
+def _any_busy(chance: np.random.Generator) -> Cadence:
+    """Return bursts as E.180 accepts them, and somewhat beyond: of a period up to 1.6 s, some of uneven bursts."""
+    hertz = (chance.uniform(395, 455),) if chance.random() < 0.75 else (480.0, 620.0)
+    period_s = chance.uniform(0.3, 1.1) if chance.random() < 0.6 else chance.uniform(1.0, 1.6)
+    share = chance.uniform(0.4, 0.6)  # of the burst: E.180's ratios of 0.67 to 1.5
+    stretches = [period_s * share, period_s * (1 - share)]
+    if chance.random() < 0.3:  # congestion here and there: the last of some bursts is longer, or the pause behind it
+        bursts, longer = int(chance.integers(2, 5)), int(chance.integers(2))
+        stretches = [chance.uniform(0.17, 0.3)] * (2 * bursts)
+        stretches[longer - 2] *= chance.uniform(1.5, 3.5)
+    return Cadence(hertz, tuple(stretches))
 
 
 def other(chance: np.random.Generator, duration_s: float) -> Waveform:

@@ -40,7 +40,7 @@ FAMILIES: Final = {
     **{
         f"speechbrain-{kind}": Family(
             f"models.speechbrain_models:load_{loader}",
-            revision=1,
+            revision=2,
             files=("hyperparams.yaml",),
             utterances=kind != "vad",
             apart=True,
@@ -54,7 +54,7 @@ FAMILIES: Final = {
     },
     "callscene": Family(
         "models.scenes:load",
-        revision=1,
+        revision=2,
         files=(
             "hyperparams.yaml",
             "mean_var_norm.ckpt",

@@ -240,8 +240,11 @@ class Recogniser(_Model):
         """Keep the quality of what is being read: a hook, since SpeechBrain's classes return the text alone."""
         output = given[-1]
         if isinstance(output, tuple):  # of a decoder: tokens, lengths, scores, log-probabilities
-            scores = output[3][0][: max(1, len(output[0][0]))]
-            scores = scores.amax(-1) if scores.ndim > 1 else scores  # a greedy one gives those of all tokens
+            tokens, scores = output[0][0], output[3][0]
+            if scores.ndim > 1:  # a greedy one's. Shape (1, step, token): the best were chosen
+                scores = scores[0].amax(-1)
+            scores = scores[: len(tokens)]  # then it has ended: what follows is minus infinity
+            scores = scores[scores.isfinite()]
         else:
             scores = output[0].log_softmax(-1).amax(-1)  # of an encoder; log-probabilities stay as they are
         self._quality = float(scores.mean()) if len(scores) else 0.0
@@ -252,7 +255,11 @@ class Recogniser(_Model):
 
 
 class Speech(_Model):
-    """Says when somebody speaks, and how sure it is: the mean probability of speech in that time."""
+    """Says when somebody speaks, and how sure it is: the mean probability of speech in that time.
+
+    It is SpeechBrain's get_speech_segments without the double check, which hears every span once more, alone, and drops
+    it where its mean probability is 0.5 or less: here that is what the threshold of confidences is for.
+    """
 
     task = "labels"
     wants: Wants = "windows"
@@ -272,6 +279,7 @@ class Speech(_Model):
         with torch.inference_mode():
             probability = self.probabilities(waveform)
             marked = self.interface.apply_threshold(probability, settings.activation, settings.deactivation).int()
+            marked = torch.nn.functional.pad(marked, (0, 0, 0, 1))  # or speech up to the end would lack its last frame
             spans = self.interface.get_boundaries(marked)
             spans = self.interface.merge_close_segments(spans, settings.close_s)
             spans = self.interface.remove_short_segments(spans, settings.short_s)

@@ -123,6 +123,12 @@ pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
         tokenizer: !ref <tokenizer>
 """
 
+GREEDY = (
+    SEQ2SEQ.replace("S2SRNNBeamSearcher", "S2SRNNGreedySearcher")
+    .replace("    beam_size: 2\n", "")
+    .replace("max_decode_ratio: 0.02", "max_decode_ratio: 1.0")
+)
+
 SPEECH = f"""{FEATURES}
 device: cpu
 time_resolution: 0.01
@@ -189,10 +195,18 @@ def ctc(folder: Path, words: Iterable[str], said: int) -> dict[str, str]:
     return digests(folder)
 
 
-def seq2seq(folder: Path) -> dict[str, str]:
-    """Write a recogniser with a decoder and a tokenizer of SentencePiece's, which hears nonsense."""
-    parts = made(SEQ2SEQ)
-    _write(folder, SEQ2SEQ, {"asr": parts["model"]})
+def seq2seq(folder: Path, text: str = SEQ2SEQ, end_bias: float = 0.0) -> dict[str, str]:
+    """Write a recogniser with a decoder and a tokenizer of SentencePiece's, which hears nonsense.
+
+    Args:
+        folder: Where to.
+        text: Its hyperparameters, SEQ2SEQ or GREEDY.
+        end_bias: The higher, the sooner its decoder ends.
+    """
+    parts = made(text)
+    with torch.no_grad():
+        parts["seq_lin"].w.bias[0] += end_bias
+    _write(folder, text, {"asr": parts["model"]})
     with (folder / "tokenizer.ckpt").open("wb") as file:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(["it was the best of times", "it was the worst of times"]),

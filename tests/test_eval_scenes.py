@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from tests.eval import corpora, scenes, scenes_report
-from tests.eval.corpus_scenes import CONDITIONS, LABELS, SOURCES
+from models import callscene_tones
+from tests.eval import corpora, corpus_tones, scenes, scenes_report
+from tests.eval.corpus_nonspeech import EFFECTS, PIECES, Cadence
+from tests.eval.corpus_scenes import CONDITIONS, LABELS, SOURCES, Sources
 from tests.eval.plots import draw_confusion
 from tests.eval.samples import Spoken
 
@@ -73,8 +76,55 @@ def test_seconds_are_counted_by_what_they_are_and_were_found_to_be() -> None:
 
 def test_halves_share_no_source() -> None:
     fitting, reporting = SOURCES["fitting"], SOURCES["reporting"]
-    for kind in ("speakers", "games", "effects", "hums_hz"):
+    for kind in ("speakers", "hums_hz", "ringing", "busy"):
         assert not set(getattr(fitting, kind)) & set(getattr(reporting, kind))
+    assert not packages_of(fitting) & packages_of(reporting)
+
+
+def packages_of(sources: Sources) -> set[tuple[str, ...]]:
+    """The folders of the packages whose music and effects a half has."""
+    folders = [PIECES[name][0] for name in sources.games] + [EFFECTS[name][0] for name in sources.effects]
+    return {folder.parts[:5] for folder in folders}
+
+
+def is_alike(cadence: Cadence, hertz: tuple[float, ...], stretches: tuple[float, ...]) -> bool:
+    """Whether two tones can be the same, each off in frequency and, as a whole, in time by what E.180 allows."""
+    sent, lengths = cadence.stretches[0][0], [length_s for _, length_s in cadence.stretches]
+    if len(sent) != len(hertz) or len(lengths) != len(stretches):
+        return False
+    tempi = np.divide(lengths, stretches)
+    return bool(
+        np.max(np.abs(np.divide(sorted(sent), sorted(hertz)) - 1)) <= 2 * corpus_tones.TONE_OFFSET
+        and np.ptp(tempi) <= 0.1 * tempi.mean()
+        and np.abs(np.log(tempi)).max() <= 2 * corpus_tones.TIME_OFFSET
+    )
+
+
+def test_no_country_of_the_figures_is_trained_on() -> None:
+    pairs = [(SOURCES["reporting"].ringing, callscene_tones.RINGING), (SOURCES["reporting"].busy, callscene_tones.BUSY)]
+    for reported, trained in pairs:
+        alike = {one.name for one in reported for each in trained if is_alike(one, each.hertz, each.stretches)}
+        assert not alike
+    assert is_alike(Cadence("israel", (((400,), 0.5), ((), 0.5))), (400,), (0.5, 0.5))
+
+
+def test_keys_of_the_figures_are_as_uneven_and_short_as_q24_allows() -> None:
+    waveform, spans = corpus_tones.dialled(np.random.default_rng(24), 60)
+    shortest_s = min(end_s - start_s for start_s, end_s in spans)
+    assert 0.04 <= shortest_s < 0.045
+    low, high = zip(*(strengths_of(waveform, *span) for span in spans), strict=True)
+    twists_db = 20 * np.log10(np.divide(high, low))
+    assert twists_db.min() < -8.5
+    assert twists_db.max() > 8.5
+    assert np.abs(twists_db).max() < 11
+
+
+def strengths_of(waveform: NDArray[np.float32], start_s: float, end_s: float) -> tuple[float, float]:
+    """How strong the low and the high tone of a key are."""
+    key = waveform[round(start_s * corpus_tones.RATE) : round(end_s * corpus_tones.RATE)]
+    spectrum = np.abs(np.fft.rfft(key * np.hanning(len(key)), 2**14))
+    middle = round(1_075 / corpus_tones.RATE * 2**14)
+    return float(spectrum[:middle].max()), float(spectrum[middle:].max())
 
 
 @pytest.fixture

@@ -127,8 +127,9 @@ def answered(model: Model, path: Path, seconds: int) -> tuple[NDArray[np.int64],
     found, confidences = np.full(seconds, -1), np.zeros(seconds)
     for _, piece in cut_recording(path, (0,), ("windows",), UtteranceSettings()):
         for span in model.predict(piece.waveform).detections:
-            start, end = (round(piece.start_s + at_s) for at_s in (span.start_s, span.end_s))
-            found[start:end], confidences[start:end] = LABELS.index(span.label), span.confidence
+            if placed := piece.placed(span.start_s, span.end_s):
+                start, end = (round(at_s) for at_s in placed)
+                found[start:end], confidences[start:end] = LABELS.index(span.label), span.confidence
     return found, confidences
 
 
@@ -165,4 +166,4 @@ def cost(model: Model, samples: Sequence[Sample]) -> float:
         for waveform in pieces:
             model.predict(waveform)
         least = min(least, time.process_time() - began)
-    return float(least / sum(map(len, pieces)) * model.sample_rate)
+    return float(least / sum(soundfile.info(sample.path).duration for sample in samples[:6]))

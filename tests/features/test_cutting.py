@@ -31,19 +31,53 @@ def ramp(seconds: float) -> NDArray[np.float32]:
 @given(
     lengths=st.lists(st.integers(0, 50), max_size=12),
     window=st.integers(1, 40),
+    context=st.integers(0, 60),
 )
-def test_windows_are_the_recording_whatever_sections_it_came_in(lengths: list[int], window: int) -> None:
+def test_windows_are_the_recording_whatever_sections_it_came_in(lengths: list[int], window: int, context: int) -> None:
     whole = np.arange(sum(lengths), dtype=np.float32)
-    cutter = Windows(2, SAMPLE_RATE, window / SAMPLE_RATE)
+    cutter = Windows(2, SAMPLE_RATE, window / SAMPLE_RATE, context / SAMPLE_RATE)
     found = [piece for section in np.split(whole, np.cumsum(lengths)[:-1]) for piece in cutter.push(section)]
     found += cutter.finish()
     assert [piece.number for piece in found] == list(range(-(-len(whole) // window)))
-    assert all(len(piece.waveform) == window for piece in found[:-1])
-    assert np.array_equal(np.concatenate([whole[:0], *(piece.waveform for piece in found)]), whole)
     for piece in found:
         assert piece.channel == 2
-        assert whole[round(piece.start_s * SAMPLE_RATE)] == piece.waveform[0]
-        assert piece.end_s - piece.start_s == pytest.approx(len(piece.waveform) / SAMPLE_RATE)
+        start, end = piece.number * window, min((piece.number + 1) * window, len(whole))
+        first, last = max(0, start - context), min(end + context, len(whole))
+        assert np.array_equal(piece.waveform, whole[first:last])
+        times = piece.start_s, piece.end_s, piece.before_s, piece.behind_s
+        assert times == pytest.approx(np.array((start, end, start - first, last - end)) / SAMPLE_RATE)
+
+
+def piece_of(before_s: float = 0.0, behind_s: float = 0.0, tempo: float = 1.0) -> Piece:
+    """The second minute of a recording."""
+    samples = round((before_s + 60 + behind_s) / tempo * SAMPLE_RATE)
+    return Piece(0, 1, 60.0, 120.0, np.zeros(samples, np.float32), before_s, behind_s)
+
+
+@pytest.mark.parametrize(
+    ("span", "placed"),
+    [
+        ((15, 20), (65, 70)),
+        ((0, 10), None),  # of the window before
+        ((5, 10.5), (60, 60.5)),
+        ((5, 75), (60, 120)),
+        ((69, 75), (119, 120)),
+        ((70, 80), None),  # of the window behind
+        ((20, 20), (70, 70)),
+    ],
+)
+def test_a_piece_speaks_of_its_own_part_alone(span: tuple[float, float], placed: tuple[float, float] | None) -> None:
+    assert piece_of(10, 10).placed(*span) == (None if placed is None else pytest.approx(placed))
+
+
+def test_a_piece_without_context_speaks_of_all_of_it() -> None:
+    assert piece_of().placed(0, 0) == (60, 60)
+    assert piece_of().placed(0, 61) == (60, 120), "what a model adds to it ends where it ends"
+
+
+@pytest.mark.parametrize("tempo", [0.999, 1.001])
+def test_a_piece_of_an_odd_rate_is_placed_by_the_recordings_clock(tempo: float) -> None:
+    assert piece_of(10, 5, tempo).placed(40 / tempo, 50 / tempo) == pytest.approx((90, 100), abs=0.001)
 
 
 def test_each_want_gets_what_it_gets_alone(two_cities: Path) -> None:
@@ -58,7 +92,11 @@ def test_each_want_gets_what_it_gets_alone(two_cities: Path) -> None:
             np.array_equal(one.waveform, other.waveform) for one, other in zip(together[want], alone, strict=True)
         )
     (whole,) = together["file"]
-    assert np.array_equal(np.concatenate([piece.waveform for piece in together["windows"]]), whole.waveform)
+    own = [piece.waveform[round(piece.before_s * SAMPLE_RATE) :] for piece in together["windows"]]
+    assert all(piece.behind_s in (0, pieces.CONTEXT_S) for piece in together["windows"])
+    lengths = [round((piece.end_s - piece.start_s) * SAMPLE_RATE) for piece in together["windows"]]
+    middles = [waveform[:length] for waveform, length in zip(own, lengths, strict=True)]
+    assert np.array_equal(np.concatenate(middles), whole.waveform)
 
 
 def test_a_window_ends_where_it_should_though_a_section_ends_elsewhere(

@@ -101,13 +101,14 @@ def test_each_model_is_given_what_it_wants_and_one_that_fails_stops_no_other(
         "callscene": ("computed", None, 1),
         "failing": ("failed", "ValueError: no such length", 0),
         "whole": ("computed", None, 2),
-        "window": ("computed", None, 3),
+        "window": ("computed", None, 4),
     }
     assert found(rows["predictions"]) == {
         ("whole", "130 s", 0.0, 130.0),
         ("whole", "loud", 0.0, 130.0),
-        ("window", "60 s", 0.0, 120.0),
-        ("window", "10 s", 120.0, 130.0),
+        ("window", "70 s", 0.0, 60.0),
+        ("window", "80 s", 60.0, 120.0),
+        ("window", "20 s", 120.0, 130.0),
         ("window", "loud", 0.0, 130.0),
         ("callscene", "silence", 0.0, 130.0),
     }

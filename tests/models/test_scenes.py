@@ -49,8 +49,8 @@ def speech(weights: Path) -> Waveform:
 def examples(speech: Waveform) -> dict[str, Waveform]:
     """Ten clear seconds and more of each class."""
     chance = np.random.default_rng(180)
-    cadences = {cadence.name: cadence for cadence in tones.RINGING}
-    busy = {cadence.name: cadence for cadence in tones.BUSY}
+    cadences = {cadence.name: cadence for cadence in tones.RINGING["reporting"]}
+    busy = {cadence.name: cadence for cadence in tones.BUSY["reporting"]}
     at_rate = {
         "ringing": tones.cadenced(chance, cadences["korea"], 12)[0],
         "busy tone": tones.cadenced(chance, busy["turkey"], 12)[0],

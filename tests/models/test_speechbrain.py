@@ -36,6 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, two_cities: list[NDArray[np
     checkpoints.classifier(found / "classifier")
     checkpoints.ctc(found / "ctc", ["it ", "was ", "the ", "times ", "best "], said=4)
     checkpoints.seq2seq(found / "seq2seq")
+    checkpoints.seq2seq(found / "greedy", checkpoints.GREEDY, end_bias=0.4)
     waveform, spoken = between_silence(two_cities[0])
     checkpoints.speech(found / "speech", waveform, spoken[::160])
     return found
@@ -167,6 +168,22 @@ def test_a_recogniser_with_a_decoder_reads_too(load: Load, two_cities: list[NDAr
     assert -10 < quality < 0
     batch = torch.from_numpy(two_cities[0])[None]
     assert model.interface.transcribe_batch(batch, torch.ones(1))[0][0].strip() == text
+
+
+def test_a_greedy_decoder_that_ends_is_as_sure_as_its_tokens(load: Load, two_cities: list[NDArray[np.float32]]) -> None:
+    calibration = {"offset": 3.0, "quality": 1.0}  # these weights are sure of nothing
+    search = {"phrases": ["o", "os"], "least_confidence": 0.1, "calibration": calibration}
+    model = load("speechbrain-asr", "greedy", search=search)
+    outputs: list[Any] = []
+    model.interface.mods["decoder"].register_forward_hook(lambda *given: outputs.append(given[-1]))
+    text, quality = model.read(two_cities[0])
+    ((tokens,), _, scores, log_probabilities) = outputs[0]
+    assert text in ("o", "os")
+    assert len(text) == len(tokens) < log_probabilities.shape[2], "it has ended, and not run out of steps"
+    assert log_probabilities[0, 0, len(tokens)].max() == -torch.inf
+    assert quality == pytest.approx(float(scores[0, 0, : len(tokens)].mean()))
+    (found,) = model.predict(two_cities[0]).detections
+    assert (found.label, found.confidence) == (text, round(1 / (1 + np.exp(-3 - quality)), 4))
 
 
 def test_speech_is_found_where_it_is(load: Load, two_cities: list[NDArray[np.float32]]) -> None:
