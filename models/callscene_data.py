@@ -26,7 +26,7 @@ NOISY_DBFS: Final = (-49.0, -38.0)
 LEVELS_DBFS: Final = ((-38, -14), (-40, -12), (-44, -5), (-44, -5), (-44, -5), (-45, -12))  # RMS, by label
 LEAST_SNR_DB: Final = 7.0
 KEY_S: Final = 0.04  # Q.24: the shortest key press, which makes a second one of DTMF
-RING_S: Final = 0.4  # of ringing tone make a second one of ringing
+RING_S: Final = 0.2  # of ringing tone make a second one of ringing
 UNSURE_S: Final = 0.06  # around both, and around half a second of anything, a second is left out
 
 

@@ -221,9 +221,9 @@ def _add(mixture: Waveform, sound: Waveform, at_s: float, gain: float) -> None:
 
 
 def _strokes(chance: np.random.Generator, frames: int) -> Waveform:
-    """Return knocks and rattles: bursts of filtered noise that die away, for half of them with what was struck."""
+    """Return knocks and rattles: bursts of filtered noise that die away, for a fifth of them with what was struck."""
     made = np.zeros(frames, np.float32)
-    pause_s, sounding = chance.uniform(0.08, 0.5), chance.uniform(0.1, 1.5) * (chance.random() < 0.5)
+    pause_s, sounding = chance.uniform(0.08, 0.5), chance.uniform(0.1, 1.5) * (chance.random() < 0.2)
     at = 0
     while at < frames:
         stroke = _ringing_out(chance, 0.01, 0.3)

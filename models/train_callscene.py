@@ -24,7 +24,7 @@ from models.scenes import contexts
 log = logging.getLogger(__name__)
 
 SEED: Final = 425
-SCENES: Final = 240  # a minute each
+SCENES: Final = 300  # a minute each
 CHECKED_SCENES: Final = 20  # of other chance, not trained on: the same speakers, so no figure of the model card
 EPOCHS: Final = 6
 BATCH: Final = 64
