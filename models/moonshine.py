@@ -24,6 +24,7 @@ from models.confidence import Evidence, Search, logit
 from models.errors import ModelUnavailableError
 from models.group import ModelSpec
 from models.protocol import Answer, Detection
+from models.settings import search_of, settings_of
 from models.spotting import Spot, Spotted, Spotter
 from models.tokens import END, START, Tokenizer
 
@@ -73,10 +74,7 @@ def load(spec: ModelSpec, folder: Path) -> "Moonshine":
     Raises:
         ModelUnavailableError: A setting is missing, unknown or impossible, or onnxruntime refuses the weights.
     """
-    try:
-        settings, search = Settings(**spec.settings), Search.of(spec.search, EVIDENCE)
-    except (TypeError, KeyError, ValueError) as error:
-        raise ModelUnavailableError(f"{spec.name}: its settings in the group file are wrong: {error}") from error
+    settings, search = settings_of(spec, Settings), search_of(spec, EVIDENCE)
     try:
         weights(settings.denoiser_sha256)
         return Moonshine(spec, settings, search, folder)

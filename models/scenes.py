@@ -18,9 +18,9 @@ from speechbrain.utils.importutils import LazyModule
 
 from features.pieces import SAMPLE_RATE, Wants
 from models.bounds import check_numbers
-from models.errors import ModelUnavailableError
 from models.group import ModelSpec
 from models.protocol import Answer, Detection
+from models.settings import settings_of
 from models.speechbrain_loading import labels_of, load_interface, require_outputs
 from models.trial import answering
 
@@ -54,10 +54,7 @@ def load(spec: ModelSpec, folder: Path) -> "Scenes":
     Raises:
         ModelUnavailableError: A setting is missing, unknown or impossible, or a file is refused or does not fit.
     """
-    try:
-        settings = Settings(**spec.settings)
-    except (TypeError, ValueError) as error:
-        raise ModelUnavailableError(f"{spec.name}: its settings in the group file are wrong: {error}") from error
+    settings = settings_of(spec, Settings)
     interface = load_interface(spec, folder, lambda _: "EncoderClassifier")
     return answering(Scenes(spec, settings, interface))
 

@@ -7,7 +7,7 @@ what they may. Importing this imports neither speechbrain nor torch.
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from models.errors import ModelUnavailableError
 from models.group import ModelSpec
 from models.phrases import find_phrase, words_of
 from models.protocol import Answer, Detection
+from models.settings import require_no_settings, search_of, settings_of
 from models.speechbrain_loading import labels_of, load_interface, require_outputs
 from models.trial import answering
 
@@ -32,7 +33,6 @@ SPEECH: Final = "speech"
 EVIDENCE: Final = ("quality",)
 """What speaks for a phrase in a text: how sure the decoder is of the whole text, see `Recogniser`."""
 
-Settings = TypeVar("Settings")
 Wave = NDArray[np.float32]
 
 
@@ -75,7 +75,7 @@ def load_classifier(spec: ModelSpec, folder: Path) -> "Classifier":
     Raises:
         ModelUnavailableError: A setting is wrong, or a file is refused or does not fit.
     """
-    settings = _settings(spec, ClassifierSettings)
+    settings = settings_of(spec, ClassifierSettings)
     return answering(Classifier(spec, settings, load_interface(spec, folder, _always("EncoderClassifier"))))
 
 
@@ -85,8 +85,7 @@ def load_speaker(spec: ModelSpec, folder: Path) -> "Speaker":
     Raises:
         ModelUnavailableError: There is a setting, or a file is refused or does not fit.
     """
-    if spec.settings:
-        raise ModelUnavailableError(f"{spec.name}: there are no settings, but {', '.join(spec.settings)}: remove them")
+    require_no_settings(spec)
     return answering(Speaker(spec, load_interface(spec, folder, _always("EncoderClassifier"))))
 
 
@@ -96,12 +95,8 @@ def load_recogniser(spec: ModelSpec, folder: Path) -> "Recogniser":
     Raises:
         ModelUnavailableError: A setting is wrong, or a file is refused or does not fit.
     """
-    if spec.settings:
-        raise ModelUnavailableError(f"{spec.name}: there are no settings, but {', '.join(spec.settings)}: remove them")
-    try:
-        search = Search.of(spec.search, EVIDENCE)
-    except (TypeError, KeyError, ValueError) as error:
-        raise ModelUnavailableError(f"{spec.name}: its settings in the group file are wrong: {error}") from error
+    require_no_settings(spec)
+    search = search_of(spec, EVIDENCE)
     return answering(Recogniser(spec, search, load_interface(spec, folder, _recogniser_of)))
 
 
@@ -111,7 +106,7 @@ def load_speech(spec: ModelSpec, folder: Path) -> "Speech":
     Raises:
         ModelUnavailableError: A setting is wrong, or a file is refused or does not fit.
     """
-    settings = _settings(spec, SpeechSettings)
+    settings = settings_of(spec, SpeechSettings)
     interface = load_interface(spec, folder, _always("VAD"))
     _check_number_of(spec, interface, "time_resolution", FRAMES_S)
     return answering(Speech(spec, settings, interface))
@@ -318,13 +313,6 @@ def _always(interface: str) -> Callable[[Collection[str]], str]:
 
 def _recogniser_of(names: Collection[str]) -> str:
     return "EncoderASR" if "decoding_function" in names else "EncoderDecoderASR"
-
-
-def _settings(spec: ModelSpec, kind: type[Settings]) -> Settings:
-    try:
-        return kind(**spec.settings)
-    except (TypeError, ValueError) as error:
-        raise ModelUnavailableError(f"{spec.name}: its settings in the group file are wrong: {error}") from error
 
 
 def _check_number_of(spec: ModelSpec, interface: Any, name: str, bounds: tuple[float, float]) -> None:

@@ -20,6 +20,7 @@ from models.errors import ModelUnavailableError
 from models.group import ModelSpec
 from models.phrases import find_phrase, words_of
 from models.protocol import Answer, Detection
+from models.settings import search_of, settings_of
 
 SAMPLE_RATE: Final = 16_000  # Hz
 OTHER_FILES: Final = ("vocabulary.txt", "vocabulary.json", "preprocessor_config.json")  # read where they are there
@@ -83,10 +84,7 @@ def load(spec: ModelSpec, folder: Path) -> "Whisper":
         raise ModelUnavailableError(
             f"{spec.name}: faster-whisper is not installed: pip install 'audiophile[whisper]'"
         ) from error
-    try:
-        settings, search = Settings(**spec.settings), Search.of(spec.search, EVIDENCE)
-    except (TypeError, KeyError, ValueError) as error:
-        raise ModelUnavailableError(f"{spec.name}: its settings in the group file are wrong: {error}") from error
+    settings, search = settings_of(spec, Settings), search_of(spec, EVIDENCE)
     unnamed = [name for name in OTHER_FILES if (folder / name).exists() and name not in spec.sha256]
     if unnamed:
         raise ModelUnavailableError(
