@@ -1,6 +1,5 @@
 """What lies in the cache of models' files and belongs to no entry of the group. It must not know how it got there."""
 
-import re
 import shutil
 import time
 from collections.abc import Iterable
@@ -8,11 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from models.group import ModelSpec
-from models.sources import FOLDERS, folder_of
+from models.sources import DIGEST, FOLDERS, folder_of
 
 GRACE_S: Final = 86_400.0  # what is younger may be of a model that is being fetched
-
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def clear(cache: Path, specs: Iterable[ModelSpec]) -> int:
@@ -45,4 +42,4 @@ def clear(cache: Path, specs: Iterable[ModelSpec]) -> int:
 
 def _is_of_sources(path: Path) -> bool:
     """Say whether a name is one of those that `models.sources` gives: others keep things beside its files."""
-    return path.name.startswith(".") or _DIGEST.fullmatch(path.name) is not None
+    return path.name.startswith(".") or DIGEST.fullmatch(path.name) is not None

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from models.group import ModelSpec
 
 FOLDERS: Final = "folders"
+DIGEST: Final = re.compile(r"[0-9a-f]{64}")  # the name of a file that is kept
 MAX_BYTES: Final = 4 * 2**30  # of all files of a model
 WEIGHTS: Final = frozenset(
     {".bin", ".ckpt", ".json", ".model", ".onnx", ".ort", ".pt", ".pth", ".safetensors", ".txt", ".yaml", ".yml"}
@@ -35,7 +36,6 @@ WEIGHTS: Final = frozenset(
 """Endings of files that `pin` names, unless it is told which."""
 
 _REVISION: Final = re.compile(r"[0-9a-f]{40}")
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _PART: Final = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
 _NAME: Final = re.compile(rf"{_PART}(/{_PART})*")
 
@@ -62,7 +62,7 @@ def require_pinned(spec: "ModelSpec") -> None:
                 f"{spec.name}: {name!r} under [model.sha256] is no plain relative name: correct it"
             )
         # Becomes a path where files are kept by it. A folder of this host has been compared with it by then.
-        if is_remote(spec.source) and not (isinstance(digest, str) and _DIGEST.fullmatch(digest)):
+        if is_remote(spec.source) and not (isinstance(digest, str) and DIGEST.fullmatch(digest)):
             raise ModelUnavailableError(f"{spec.name}: the sha256 of {name} is {digest!r}, not 64 lower-case digits")
 
 
