@@ -149,7 +149,7 @@ def score(
     outcome.scored += [
         failed(shard, place=place, specs=usable(), reference=reference, reason=reason) for shard in outcome.killers
     ]
-    outcome.unloaded |= refused
+    outcome.refused = refused
     return outcome
 
 

@@ -39,7 +39,7 @@ class Outcome:
     """What became of the shards; those that the budget left out are in none of the lists."""
 
     scored: list[Scored] = field(default_factory=list)
-    unloaded: dict[str, str] = field(default_factory=dict)  # models that were not given to any process, and why
+    refused: dict[str, str] = field(default_factory=dict)  # models that could not be loaded, and why
     killers: list[Shard] = field(default_factory=list)  # one recording and model a shard, whose process died
     error: Exception | None = None  # the first that is not a recording's fault
 
@@ -47,11 +47,6 @@ class Outcome:
     def loaded(self) -> frozenset[str]:
         """Names of the models that some process has loaded."""
         return frozenset(name for part in self.scored for name in part.loaded)
-
-    @property
-    def refused(self) -> dict[str, str]:
-        """Names of the models that could not be loaded, each with a reason."""
-        return self.unloaded | {name: reason for part in self.scored for name, reason in part.refused.items()}
 
 
 def run_shards(
