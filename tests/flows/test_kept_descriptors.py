@@ -1,7 +1,6 @@
 """Each utterance's descriptors and embedding are kept with the answer that they belong to."""
 
 import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,10 +12,6 @@ from features.cutting import cut_recording
 from features.descriptors import describe
 from features.pieces import SAMPLE_RATE, Piece
 from features.utterances import UtteranceSettings
-from flows.infer import make_plan
-from flows.ingest import ingest
-from flows.refresh import publish_refresh, record_group
-from flows.shards import score_shard
 from models.group import Group, load_group
 from models.moonshine import Moonshine
 from models.registry import load_model
@@ -28,28 +23,20 @@ from storage.log import DataFile
 from storage.parquet import read_tables
 from storage.recordings import recordings, utterances
 from storage.rewrite import compact
+from tests.flows.refreshing import refreshed
 from tests.flows.test_infer import prompts as prompts  # noqa: PLC0414  a fixture
 from tests.flows.test_texts import changed_group
+from tests.flows.test_texts import ingested as ingested  # noqa: PLC0414  likewise
 
 MODEL = "moonshine-tiny-en"
 
 
-@pytest.fixture
-def ingested(prefect_url: str, lake: Lake, prompts: list[str]) -> Lake:
-    ingest()
-    return lake
-
-
 def refresh(lake: Lake, index: Index, group: Group) -> UUID:
     """Score what is missing, in this process, and return the new reference."""
-    record_group(lake, index, group, uuid.uuid4())
-    plan, reference = make_plan(index), uuid.uuid4()
-    scored = [score_shard(shard, place=lake.place, specs=group.enabled, reference=reference) for shard in plan.shards]
-    entry = publish_refresh(
-        lake, index, reference=reference, scored=scored, carried=plan.carried, started_at=datetime.now(UTC)
-    )
+    entry = refreshed(lake, index, group).entry
     assert entry is not None
-    return reference
+    assert entry.reference is not None
+    return entry.reference
 
 
 def kept(lake: Lake, index: Index, reference: UUID) -> list[dict[str, Any]]:

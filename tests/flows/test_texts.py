@@ -1,7 +1,6 @@
 """Adding a phrase reads no recording again: the texts that references hold are used, and the answers are the same."""
 
 import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 
 from flows.infer import make_plan
 from flows.ingest import ingest
-from flows.refresh import publish_refresh, record_group
+from flows.refresh import record_group
 from flows.shards import score_shard
 from models.group import GROUP_FILE, Group, load_group
 from models.moonshine import Moonshine
@@ -18,6 +17,7 @@ from storage.index import Index
 from storage.lake import Lake
 from storage.recordings import predictions, utterances
 from storage.rewrite import compact
+from tests.flows.refreshing import refreshed
 from tests.flows.test_infer import prompts as prompts  # noqa: PLC0414  a fixture
 
 
@@ -29,11 +29,7 @@ def ingested(prefect_url: str, lake: Lake, prompts: list[str]) -> Lake:
 
 def refresh(lake: Lake, index: Index, group: Group) -> int:
     """Score what is missing in this process; return how many shards had texts to use."""
-    record_group(lake, index, group, uuid.uuid4())
-    plan, reference = make_plan(index), uuid.uuid4()
-    scored = [score_shard(shard, place=lake.place, specs=group.enabled, reference=reference) for shard in plan.shards]
-    publish_refresh(lake, index, reference=reference, scored=scored, carried=plan.carried, started_at=datetime.now(UTC))
-    return sum(bool(shard.texts) for shard in plan.shards)
+    return sum(bool(shard.texts) for shard in refreshed(lake, index, group).plan.shards)
 
 
 def shown(index: Index) -> tuple[Any, Any]:

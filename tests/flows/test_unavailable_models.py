@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,8 @@ import pytest
 import models.group
 from api.app import create_app
 from flows import infer as infer_module
-from flows.infer import infer, make_plan
+from flows.infer import infer
 from flows.ingest import ingest
-from flows.refresh import publish_refresh, record_group
-from flows.shards import score_shard
 from models.errors import ModelUnavailableError
 from models.group import GROUP_FILE, Group, load_group
 from storage.availability import read_tried, try_all_again
@@ -24,6 +21,7 @@ from storage.recordings import predictions
 from storage.settings import get_settings
 from tests import asterisk, checkpoints
 from tests.flows.conftest import run_python
+from tests.flows.refreshing import refreshed
 from tests.serving import serving
 
 ENTRY = """
@@ -152,26 +150,9 @@ class Refresh:
 
     def run(self, unavailable: frozenset[str] = frozenset()) -> tuple[set[str], bool]:
         """Return what was refused, and whether there is a new reference."""
-        reference = uuid.uuid4()
         with self.lake.index() as index:
-            record_group(self.lake, index, self.group, uuid.uuid4())
-            plan = make_plan(index, None, unavailable)
-            specs = tuple(spec for spec in self.group.enabled if spec.name not in unavailable)
-            scored = [
-                score_shard(shard, place=self.lake.place, specs=specs, reference=reference)
-                for shard in plan.shards + plan.suspects
-            ]
-            refused = {name for part in scored for name in part.refused}
-            entry = publish_refresh(
-                self.lake,
-                index,
-                reference=reference,
-                scored=scored,
-                carried=plan.carried,
-                started_at=datetime.now(UTC),
-                unavailable=unavailable | refused,
-            )
-        return refused, entry is not None
+            done = refreshed(self.lake, index, self.group, unavailable)
+        return done.refused, done.entry is not None
 
 
 def test_answers_that_a_model_gave_before_are_kept_while_it_is_unavailable(
