@@ -15,8 +15,9 @@ from uuid import UUID
 import duckdb
 
 from storage.base import CONFIG, attach, attach_empty, base_file
+from storage.changes import Changes
 from storage.errors import IndexDamagedError, LogError, MissingError, StoreError
-from storage.log import DataFile, read_entries
+from storage.log import DataFile, entry_path, read_entries
 from storage.manifest import Manifest, manifest_seqs, manifests, newest_seq, read_manifest
 from storage.store import Store
 from storage.tables import INDEXED_TABLES
@@ -48,7 +49,14 @@ Parameters = Iterable[object] | Mapping[str, object]
 class _Generation:
     """One base and the tail above it. An index has one at a time; queries under way keep an older one alive."""
 
-    def __init__(self, store: Store, tables: frozenset[str], manifest: Manifest | None, folder: Path | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        tables: frozenset[str],
+        changes: Changes,
+        manifest: Manifest | None = None,
+        folder: Path | None = None,
+    ) -> None:
         self.connection = duckdb.connect(":memory:", config=CONFIG | {"threads": 1})
         self.base: Path | None = None
         start = Seen(0, 0)
@@ -58,7 +66,7 @@ class _Generation:
             self.base = base_file(store, manifest, folder)
             attach(self.connection, self.base)
             start = Seen(manifest.seq, manifest.group_seq)
-        self.tail = Tail(store, self.connection, tables, start)
+        self.tail = Tail(store, self.connection, tables, start, changes)
 
 
 class Index:
@@ -78,6 +86,7 @@ class Index:
         self._store = store
         self._tables = tables
         self._folder = folder
+        self.changes = Changes()
         self._lock = threading.RLock()
         self._local = threading.local()
         self._current: _Generation | None = None
@@ -105,6 +114,14 @@ class Index:
     def start_seq(self) -> int:
         """The log entry of the snapshot that this index began at; 0 where it began with the log."""
         return self._generation().tail.start.seq
+
+    def is_behind(self) -> bool:
+        """Say whether the log has an entry beyond `applied_seq`: one look at the store, which reads nothing.
+
+        Raises:
+            StoreError: The store cannot be asked.
+        """
+        return self._store.exists(entry_path(self.applied_seq + 1))
 
     def catch_up(self) -> int:
         """Apply what the log has beyond `applied_seq`; return the new `applied_seq`.
@@ -270,7 +287,7 @@ class Index:
     def _open(self) -> _Generation:
         """Begin at the newest snapshot that can be used; at the log's beginning where there is none."""
         fresh = self._open_snapshot() if self._folder is not None else None
-        return fresh or _Generation(self._store, self._tables, None, None)
+        return fresh or _Generation(self._store, self._tables, self.changes)
 
     def _open_snapshot(self, above: int = 0) -> _Generation | None:
         """Begin at the newest snapshot after entry `above` that can be used, if any.
@@ -307,13 +324,13 @@ class Index:
 
     def _opened(self, manifest: Manifest) -> _Generation:
         try:
-            return _Generation(self._store, self._tables, manifest, self._folder)
+            return _Generation(self._store, self._tables, self.changes, manifest, self._folder)
         except duckdb.Error as error:  # a file that is no base file at all
             log.warning("the index file of snapshot %d is damaged (%s), and made anew", manifest.seq, error)
             if self._folder is not None:
                 base_file(self._store, manifest, self._folder).unlink(missing_ok=True)
         try:
-            return _Generation(self._store, self._tables, manifest, self._folder)
+            return _Generation(self._store, self._tables, self.changes, manifest, self._folder)
         except duckdb.Error as error:
             raise StoreError(
                 f"{self._folder}: the index file cannot be opened ({error}). Make room there, or make it readable"

@@ -79,6 +79,10 @@ class S3Store:
         found = self._bucket.head(self._prefix + path)
         return Stored(path, found.size_bytes, found.modified_at) if found else None
 
+    def exists(self, path: str) -> bool:
+        """Say whether something is at `path`."""
+        return self._bucket.head(self._prefix + path) is not None
+
     @contextlib.contextmanager
     def staging(self) -> Iterator[tuple[BinaryIO, Path]]:
         """Open a hidden file in this host's own folder."""

@@ -60,6 +60,9 @@ class Store(Protocol):
     def stat(self, path: str) -> Stored | None:
         """Say what is at `path`, or None where nothing is."""
 
+    def exists(self, path: str) -> bool:
+        """Say whether something is at `path`: of all looks the cheapest."""
+
     def staging(self) -> AbstractContextManager[tuple[BinaryIO, Path]]:
         """Open a file on this host, for content that does not fit into memory; what is not adopted is removed."""
 
@@ -157,6 +160,16 @@ class LocalStore:
         except OSError as error:
             raise StoreError(f"{self.local_path(path)}: cannot be read: {error.strerror}") from error
         return Stored(path, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+    def exists(self, path: str) -> bool:
+        """Say whether something is at `path`."""
+        try:
+            os.stat(f"{self.root}/{path}")  # noqa: PTH116  a Path costs more than the look
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise StoreError(f"{self.local_path(path)}: cannot be read: {error.strerror}") from error
+        return True
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[tuple[BinaryIO, Path]]:

@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from storage.changes import Changes
 from storage.log import DataFile, LogEntry
 from storage.parquet import read_each
 from storage.schema import SCHEMAS, tail_tables, views
@@ -24,6 +25,12 @@ DELETE FROM tail.{name} r USING tombstones t WHERE r.file_id = t.file_id AND r.s
 
 RUN_ROWS: Final = 50_000
 RUN_ENTRIES: Final = 64
+
+_TOUCHING: Final = frozenset({"files", "sources", "coverage"})
+"""Of every recording that an entry says something of, one of these has a row."""
+
+_UNSEEN: Final = frozenset({"ingest", "refresh", "rewrite"})
+"""Entries after which nothing is shown otherwise but the recordings that they have rows of."""
 
 Work = list[tuple[LogEntry, list[DataFile]]]
 """Entries, and the files of each whose rows are missing."""
@@ -41,9 +48,14 @@ class Tail:
     """The rows above one base, up to log entry `seen.seq`."""
 
     def __init__(
-        self, store: Store, connection: duckdb.DuckDBPyConnection, tables: frozenset[str], start: Seen
+        self,
+        store: Store,
+        connection: duckdb.DuckDBPyConnection,
+        tables: frozenset[str],
+        start: Seen,
+        changes: Changes,
     ) -> None:
-        self._store, self._connection, self._tables = store, connection, tables
+        self._store, self._connection, self._tables, self._changes = store, connection, tables, changes
         self.start = self.seen = start
         self.erased = False  # recordings were, since the base was made: it holds rows of theirs, which views leave out
         self.held = False  # references are, or were
@@ -107,11 +119,17 @@ class Tail:
                 arriving.setdefault(file.table, []).append(new)
         for name, tables in arriving.items():
             self._add(name, pa.concat_tables(tables))
+            if name in _TOUCHING:  # noted too early is harmless: what was read before only counts as old
+                self._changes.note(run[-1][0].seq, _ids(tables))
         for entry, _ in run:
             if not _only_adds(entry):
                 self._apply_rest(entry)
 
     def _apply_rest(self, entry: LogEntry) -> None:
+        if entry.op == "delete":
+            self._changes.note(entry.seq, [file_id.bytes for file_id in (*entry.deleted, *entry.lifted)])
+        elif entry.op not in _UNSEEN:
+            self._changes.note_all(entry.seq)
         self._insert(
             "group_models",
             [
@@ -209,6 +227,11 @@ def _runs(work: Work) -> Iterator[Work]:
         run.append((entry, files))
     if run:
         yield run
+
+
+def _ids(tables: list[pa.Table]) -> set[bytes]:
+    """Return the recordings that tables have rows of."""
+    return {id_ for table in tables for chunk in table["file_id"].chunks for id_ in chunk.storage.unique().to_pylist()}
 
 
 def _rows(work: Work) -> int:
