@@ -16,13 +16,16 @@ import duckdb
 
 from storage.errors import LogError, MissingError, StoreError
 from storage.manifest import Manifest, SnapshotFile
-from storage.schema import SCHEMAS, columns
+from storage.schema import SCHEMAS, base_rows, base_tables
 from storage.store import Store, writing
 
 CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
 }
+
+LAYOUT: Final = 2
+"""Of base files: one that an older version made is made anew."""
 
 _UNREADABLE: Final = (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError)
 """What DuckDB says of a file that it does not understand, and never of a full disk."""
@@ -36,7 +39,7 @@ def base_file(store: Store, manifest: Manifest, folder: Path) -> Path:
         LogError: They are damaged.
         StoreError: They cannot be had, or the file cannot be written: another snapshot would not help.
     """
-    name = hashlib.sha256(manifest.encode()).hexdigest()[:16]
+    name = hashlib.sha256(manifest.encode() + bytes([LAYOUT])).hexdigest()[:16]
     file = folder / f"base-{manifest.seq}-{name}.duckdb"
     if file.exists():
         return file
@@ -54,8 +57,10 @@ def base_file(store: Store, manifest: Manifest, folder: Path) -> Path:
 def attach_empty(connection: duckdb.DuckDBPyConnection) -> None:
     """Give a connection a base without rows, for a lake that has no snapshot."""
     connection.execute("ATTACH ':memory:' AS base")
-    for name, schema in SCHEMAS.items():
-        connection.execute(f"CREATE TABLE base.{name} ({columns(schema)})")
+    connection.execute("USE base")
+    for statement in base_tables():
+        connection.execute(statement)
+    connection.execute("USE memory")
 
 
 def attach(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
@@ -78,8 +83,9 @@ def _make(store: Store, manifest: Manifest, file: Path) -> None:
         connection = duckdb.connect(str(staged), config=CONFIG)
         try:
             connection.execute("SET enable_progress_bar = false")  # in the log of a flow run
-            for name, schema in SCHEMAS.items():
-                connection.execute(f"CREATE TABLE {name} ({columns(schema)})")
+            for statement in base_tables():
+                connection.execute(statement)
+            for name in sorted(SCHEMAS, key="files".__eq__):  # what it says beside its rows is in the others
                 if name in manifest.tables:
                     _insert(store, connection, name, manifest.tables[name])
             connection.execute("CHECKPOINT")  # one that fails while the connection is closed says nothing
@@ -98,9 +104,7 @@ def _make(store: Store, manifest: Manifest, file: Path) -> None:
 def _insert(store: Store, connection: duckdb.DuckDBPyConnection, name: str, file: SnapshotFile) -> None:
     with store.on_disk(file.path) as parquet:
         try:
-            connection.execute(
-                f"INSERT INTO {name} BY NAME SELECT * FROM read_parquet({quoted(parquet)})"  # noqa: S608
-            )
+            connection.execute(base_rows(name, quoted(parquet)))
         except duckdb.Error as error:
             if isinstance(error, _UNREADABLE) or not _is_whole(parquet, file):
                 raise LogError(f"{store}: {file.path} is damaged ({str(error).splitlines()[0]})") from error

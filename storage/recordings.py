@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from storage.index import Index
+from storage.schema import SCHEMAS
 
 _RECORDINGS: Final = """
 SELECT f.file_id, f.sha256, f.size_bytes, f.status, f.reason, f.duration_s, f.sample_rate, f.channels, f.format,
@@ -18,6 +19,8 @@ LEFT JOIN latest l USING (file_id)
 LEFT JOIN entries e ON e.seq = l.seq
 ORDER BY f.ingested_at DESC, f.file_id
 """
+
+_OF_FILES: Final = ", ".join(SCHEMAS["files"].names)
 
 _ROWS: Final = """
 SELECT r.* EXCLUDE (seq) FROM {table} r JOIN latest USING (file_id, seq)
@@ -87,7 +90,10 @@ def recordings(index: Index, file_id: UUID | None = None) -> list[Recording]:
 
 def _one(index: Index, file_id: UUID) -> list[Recording]:
     """Return one recording by a few small statements: to plan the large one takes longer than all of them."""
-    found = index.newest_of_file("files", file_id)
+    known = index.only_in_base(file_id)
+    if known is not None:
+        return [Recording(**row | {"seq": row.pop("latest_seq")}) for row in known]
+    found = index.newest_of_file("files", file_id, _OF_FILES)
     if not found:
         return []
     sources = index.of_file("sources", file_id, "name, kind, seen_at")

@@ -44,6 +44,24 @@ SNAPSHOT_ORDER: Final[dict[str, str]] = {
 }
 """The order of each table's rows in snapshots and base files: by file, so that one file's rows lie together."""
 
+BASE_FILES: Final[dict[str, str]] = {
+    "name": "VARCHAR",
+    "demo": "BOOLEAN",
+    "latest_seq": "BIGINT",
+    "reference": "UUID",
+    "predicted_at": "TIMESTAMPTZ",
+}
+"""What the base says of a recording beside its row of `files`: what readers would else ask four tables for."""
+
+_ROWS_OF_FILES: Final = """
+WITH withheld AS (SELECT seq FROM held WHERE seq NOT IN (SELECT seq FROM decisions WHERE released)),
+last AS (SELECT file_id, max(seq) AS seq FROM coverage WHERE seq NOT IN (SELECT seq FROM withheld) GROUP BY file_id),
+named AS (SELECT file_id, arg_min(name, seen_at) AS name, bool_and(kind = 'demo') AS demo FROM sources GROUP BY file_id)
+SELECT f.*, n.name, n.demo, l.seq AS latest_seq, e.reference, e.committed_at AS predicted_at
+FROM read_parquet({parquet}) f LEFT JOIN named n USING (file_id) LEFT JOIN last l USING (file_id)
+LEFT JOIN entries e ON e.seq = l.seq ORDER BY f.file_id
+"""
+
 _INDEXED: Final = ("files", "sources", "coverage", "tombstones")
 
 _UNLESS_NEWER: Final = {
@@ -86,6 +104,24 @@ def columns(schema: pa.Schema) -> str:
     return ", ".join(f"{field.name} {SQL_TYPES[field.type]}" for field in schema)
 
 
+def base_tables() -> list[str]:
+    """Return what makes the empty tables of a base."""
+    made = {name: columns(schema) for name, schema in SCHEMAS.items()}
+    made["files"] += "".join(f", {name} {type_}" for name, type_ in BASE_FILES.items())
+    return [f"CREATE TABLE {name} ({those})" for name, those in made.items()]
+
+
+def base_rows(name: str, parquet: str) -> str:
+    """Return what fills one table of a base from its file of a snapshot; `files` has to be the last.
+
+    Args:
+        name: The table.
+        parquet: The file, quoted.
+    """
+    rows = _ROWS_OF_FILES.format(parquet=parquet) if name == "files" else f"SELECT * FROM read_parquet({parquet})"  # noqa: S608
+    return f"INSERT INTO {name} BY NAME {rows}"
+
+
 def tail_tables() -> list[str]:
     """Return what makes the empty tables of a tail."""
     created = [f"CREATE TABLE tail.{name} ({columns(schema)})" for name, schema in SCHEMAS.items()]
@@ -119,7 +155,7 @@ def views(tables: frozenset[str], *, erased: bool, held: bool) -> list[str]:
 
 
 def _union(name: str, *, erased: bool) -> str:
-    base = f"SELECT b.* FROM base.{name} b"  # noqa: S608  names from above
+    base = f"SELECT {', '.join(f'b.{column}' for column in SCHEMAS[name].names)} FROM base.{name} b"  # noqa: S608  names from above
     if name in _UNLESS_NEWER:
         column, newer = _UNLESS_NEWER[name]
         base += f" ANTI JOIN {newer} n ON b.{column} = n.{column}"

@@ -59,6 +59,8 @@ class Tail:
         self.start = self.seen = start
         self.erased = False  # recordings were, since the base was made: it holds rows of theirs, which views leave out
         self.held = False  # references are, or were
+        self.decided = False  # what becomes of held references was, since the base was made
+        self.touched: set[bytes] = set()  # recordings that something was said of since the base was made
         connection.execute(f"SET checkpoint_threshold = '{NO_CHECKPOINT}'")
         for statement in tail_tables():
             connection.execute(statement)
@@ -120,14 +122,18 @@ class Tail:
         for name, tables in arriving.items():
             self._add(name, pa.concat_tables(tables))
             if name in _TOUCHING:  # noted too early is harmless: what was read before only counts as old
-                self._changes.note(run[-1][0].seq, _ids(tables))
+                self._note(run[-1][0].seq, _ids(tables))
         for entry, _ in run:
             if not _only_adds(entry):
                 self._apply_rest(entry)
 
+    def _note(self, seq: int, file_ids: set[bytes]) -> None:
+        self.touched |= file_ids
+        self._changes.note(seq, file_ids)
+
     def _apply_rest(self, entry: LogEntry) -> None:
         if entry.op == "delete":
-            self._changes.note(entry.seq, [file_id.bytes for file_id in (*entry.deleted, *entry.lifted)])
+            self._note(entry.seq, {file_id.bytes for file_id in (*entry.deleted, *entry.lifted)})
         elif entry.op not in _UNSEEN:
             self._changes.note_all(entry.seq)
         self._insert(
@@ -161,6 +167,7 @@ class Tail:
             self.held = True
             self._show()
         if entry.op in ("release", "reject"):
+            self.decided = True
             self._run(
                 "INSERT INTO tail.decisions SELECT max(seq), ? FROM entries"
                 " WHERE op = 'refresh' AND reference = ? HAVING max(seq) IS NOT NULL",

@@ -31,8 +31,10 @@ DAY = timedelta(days=1)
 
 def seen_by(index: Index) -> dict[str, Any]:
     """Everything that readers and planners can see."""
+    every = recordings(index)
+    assert [recordings(index, each.file_id) for each in every] == [[each] for each in every]
     return {
-        "recordings": recordings(index),
+        "recordings": every,
         "predictions": predictions(index),
         "utterances": utterances(index),
         "answers": index.query("SELECT * FROM answers ORDER BY ALL"),
