@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from api import files, models, uploads
 from api.dependencies import Service
+from api.openapi import describe
 from api.problems import answer_problems
 from api.trigger import IngestTrigger
 from storage.lake import Lake
@@ -43,4 +44,5 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(files.router)
     app.include_router(models.router)
     answer_problems(app)
+    describe(app, keys=False, is_open=frozenset())
     return app

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from api.dependencies import POLL_S
+from api.problems import GoneProblem, NotFoundProblem, Problem, problem_kinds, problems
 from storage.log import entry_path
 
 if TYPE_CHECKING:
@@ -134,3 +135,46 @@ def test_a_damaged_log_is_a_problem_until_it_is_repaired(api: "Api") -> None:
     api.lake.store.remove(entry_path(2))
     assert api.file(file_id)["id"] == str(file_id)
     assert "index" in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_value_out_of_bounds_is_shown_escaped_and_short_beside_its_limit(api: "Api") -> None:
+    for value, said in (("1.5", "'1.5'"), ("\u202e\n\u2028" + "x" * 3000, "'\\u202e\\n\\u2028")):
+        body = problem(api.http.get("/api/files", params={"min_confidence": value}), 422)
+        (error,) = body["errors"]
+        assert error["value"].startswith(said)
+        assert len(error["value"]) < 150
+        assert error["value"] in body["detail"]
+    body = problem(api.http.get("/api/files", params={"min_confidence": "1.5"}), 422)
+    assert body["errors"][0]["limit"] == {"le": "1.0"}
+
+
+def test_openapi_says_of_every_route_what_may_go_wrong(api: "Api") -> None:
+    document = api.http.get("/openapi.json").json()
+    schema = document["components"]["schemas"]["Problem"]
+    assert set(schema["required"]) == {"type", "title", "status", "detail", "instance"}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            for status, answer in operation["responses"].items():
+                if status >= "400":
+                    where = answer.get("$ref", "").rpartition("/")[2]
+                    said = document["components"]["responses"][where] if where else answer
+                    assert list(said["content"]) == ["application/problem+json"], (method, path, status)
+                    assert said["description"]
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_a_routes_own_problems_are_described_by_their_classes() -> None:
+    described = problems(NotFoundProblem, GoneProblem)
+    assert set(described) == {404, 410}
+    examples = described[410]["content"]["application/problem+json"]["examples"]
+    assert examples["gone"]["value"]["type"] == "/problems/gone"
+
+
+def test_every_kind_of_problem_has_its_own_name_and_says_what_it_means() -> None:
+    kinds = problem_kinds()
+    assert len(kinds) == 1 + len(Problem.__subclasses__())
+    for kind, each in kinds.items():
+        assert kind.replace("-", "").isalpha()
+        assert each.__doc__ is not None
+        assert each.title
+        assert each.example

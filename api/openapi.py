@@ -1,0 +1,90 @@
+"""What OpenAPI says beyond the routes' own words: keys, and the errors that any route may answer.
+
+It must not know single routes.
+"""
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from api.problems import (
+    BusyProblem,
+    CrossSiteProblem,
+    ForbiddenProblem,
+    ForeignHostProblem,
+    InvalidProblem,
+    KeyRequiredProblem,
+    LongAddressProblem,
+    LongHeadersProblem,
+    MalformedProblem,
+    Problem,
+    ProblemAnswer,
+    SlowProblem,
+    StoreProblem,
+    TooLargeProblem,
+    problems,
+)
+
+SCHEMES: Final = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key of AUDIOPHILE_API_KEYS. GET needs its scope `read`, POST `upload`, DELETE `delete`.",
+    },
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
+}
+
+_ANY: Final = problems(
+    MalformedProblem,
+    TooLargeProblem,
+    LongAddressProblem,
+    ForeignHostProblem,
+    LongHeadersProblem,
+    Problem,
+    StoreProblem,
+    BusyProblem,
+)
+_BODY: Final = problems(SlowProblem)
+_KEY: Final = problems(KeyRequiredProblem, ForbiddenProblem, CrossSiteProblem)
+_INVALID: Final = problems(InvalidProblem)
+
+
+def describe(app: FastAPI, *, keys: bool, is_open: frozenset[str]) -> None:
+    """Complete what `app` says of itself in /openapi.json.
+
+    Args:
+        app: The application, whose routes may be added later.
+        keys: Whether it needs keys.
+        is_open: Paths that need none in any case.
+    """
+    plain = app.openapi
+
+    def complete() -> dict[str, Any]:
+        if app.openapi_schema:
+            return app.openapi_schema
+        document = plain()
+        components = document.setdefault("components", {})
+        schemas = components.setdefault("schemas", {})
+        schemas["Problem"] = ProblemAnswer.model_json_schema()
+        components["securitySchemes"] = SCHEMES
+        components["responses"] = {str(status): answer for status, answer in (_ANY | _BODY | _KEY | _INVALID).items()}
+        for path, methods in document["paths"].items():
+            for method, operation in methods.items():
+                _complete(operation, method, keys=keys, is_open=path in is_open)
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        return document
+
+    app.openapi = complete  # type: ignore[method-assign]  # as FastAPI's manual has it
+
+
+def _complete(operation: dict[str, Any], method: str, *, keys: bool, is_open: bool) -> None:
+    answers = operation["responses"]
+    invalid = answers.get("422", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    if invalid.get("$ref", "").endswith("/HTTPValidationError"):
+        answers["422"] = {"$ref": "#/components/responses/422"}
+    common = _ANY | ({} if is_open else _KEY) | (_BODY if method == "post" else {})
+    for status in common:
+        answers.setdefault(str(status), {"$ref": f"#/components/responses/{status}"})
+    schemes: list[dict[str, list[str]]] = [{name: []} for name in SCHEMES]
+    operation["security"] = [{}] if is_open else schemes if keys else [*schemes, {}]
