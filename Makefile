@@ -33,9 +33,10 @@ verify: .venv/installed
 backup: .venv/installed
 	@$(BIN)/python -m storage.backup "$(TO)"
 
-# Measures storage on this machine's disk, in ten minutes and 5 GB of build/: build/bench.json, build/bench.md.
+# Measures storage and the API on this machine, in 20 minutes and 5 GB of build/: build/bench.json, build/bench.md.
+# It needs wrk. A part of it: make bench BENCH=api, or BENCH=storage.
 bench: .venv/installed-dev
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench $(BENCH)
 
 # Kills, cuts the power, fills the disk and breaks the network under a lake, for half an hour: build/chaos.json.
 chaos: .venv/installed-dev
