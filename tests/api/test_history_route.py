@@ -8,6 +8,7 @@ from storage.erasure import erase
 from storage.retention import Retention, expire
 from tests.api.conftest import Api
 from tests.api.test_problems import problem
+from tests.storage.conftest import Author
 
 
 def test_references_are_listed_newest_first_with_each_models_answer(api: Api) -> None:
@@ -45,14 +46,15 @@ def test_a_failure_says_why(api: Api) -> None:
 
 
 def test_an_expired_reference_is_shown_while_it_is_the_latest(api: Api) -> None:
-    kept, file_id = api.ingested(b"kept"), api.ingested()
-    old = api.scribe.refresh(file_id, {"m": []})
-    api.scribe.refresh(kept, {"m": []})
-    with api.lake.index() as index:
-        expire(api.lake, index, Retention(keep_days=1e-9), uuid.uuid4())
-    (answer,) = api.http.get(f"/api/history/{file_id}").json()
-    assert (answer["reference"], answer["latest"]) == (old, True)
-    assert api.http.get(answer["url"].removeprefix("http://localhost:8000")).json()["reference"] == old
+    author = Author(api.lake, api.lake.index())
+    ids = author.ingest("a", "b")
+    old = author.refresh({(file_id, "m"): [] for file_id in ids})
+    author.refresh({(ids[0], "m"): []})
+    expire(author.lake, author.index, Retention(keep_references=1), uuid.uuid4())
+    assert [one["state"] for one in api.http.get(f"/api/history/{ids[0]}").json()] == ["published"]
+    (answer,) = api.http.get(f"/api/history/{ids[1]}").json()
+    assert (answer["reference"], answer["state"], answer["latest"]) == (str(old), "expired", True)
+    assert api.http.get(answer["url"].removeprefix("http://localhost:8000")).json()["reference"] == str(old)
 
 
 def test_before_the_first_reference_a_history_is_empty(api: Api) -> None:
