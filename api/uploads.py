@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, UploadFile
+from fastapi import APIRouter, Depends, File, UploadFile
 
 from api.answers import JSON, Upload, UploadToS3
 from api.dependencies import Service, ServiceDep
@@ -26,6 +26,8 @@ _MESSAGES: Final = {
 
 router = APIRouter(prefix="/api/files/upload", tags=["uploads"])
 
+SentFile = Annotated[UploadFile, File(description="A recording, with whatever name.")]
+
 
 @router.post(
     "",
@@ -34,7 +36,7 @@ router = APIRouter(prefix="/api/files/upload", tags=["uploads"])
     responses=problems(GoneProblem) | {200: {"model": Upload, "description": "Known already."}},
 )
 @router.post("/", include_in_schema=False)
-def upload(service: ServiceDep, file: UploadFile) -> JSON:
+def upload(service: ServiceDep, file: SentFile) -> JSON:
     """Store a recording. 201: its bytes are safe, and predictions follow with the next refresh; 200: known already."""
     return _taken(service, file, None)
 
@@ -60,7 +62,7 @@ def _bucket(service: ServiceDep) -> "Bucket":
     | {200: {"model": UploadToS3, "description": "Known already."}},
 )
 @router.post("/s3/", include_in_schema=False)
-def upload_to_s3(service: ServiceDep, bucket: Annotated[Any, Depends(_bucket)], file: UploadFile) -> JSON:
+def upload_to_s3(service: ServiceDep, bucket: Annotated[Any, Depends(_bucket)], file: SentFile) -> JSON:
     """Store a recording in the bucket AWS_S3_BUCKET as well, under `storages/` and the hash of its content."""
     return _taken(service, file, bucket)
 
