@@ -102,31 +102,31 @@ def prediction_blocks(lake: Lake, index: Index, id_: UUID, wanted: Wanted) -> It
         ExpiredReferenceError: It is not kept any more.
         StoreError: A file of it cannot be read.
     """
-    with contextlib.ExitStack() as opened:
-        seq, files = as_it_is_now(index, lambda: _opened(lake, index, id_, wanted, opened))
-        parts = (wanted.of(rows) for file in files for rows in _rows(file, seq))
+    seq, files, opened = as_it_is_now(index, lambda: _opened(lake, index, id_, wanted))
+    with opened:
+        parts = (wanted.of(rows) for file in _drained(files) for rows in _rows(file, seq))
         yield from _joined(parts, lambda rows: _not_erased(index, rows, seq))
 
 
 @dataclass(frozen=True, slots=True)
 class _OpenFile:
+    """A Parquet file that can be read once, for as long as `held` is not closed."""
+
     path: str
-    parquet: pq.ParquetFile
+    source: pa.NativeFile
+    held: contextlib.ExitStack
 
 
-def _opened(
-    lake: Lake, index: Index, id_: UUID, wanted: Wanted, opened: contextlib.ExitStack
-) -> tuple[int, list[_OpenFile]]:
-    """Return the log entry of a reference, and its files, open for as long as `opened` is."""
+def _opened(lake: Lake, index: Index, id_: UUID, wanted: Wanted) -> tuple[int, list[_OpenFile], contextlib.ExitStack]:
+    """Return the log entry of a reference, its files, and what closes those of them that are still open."""
     with index.reading():
         seq = reference(index, id_).seq
         files = [file for file in index.live_files(_TABLE, seq=seq) if wanted.may_be_in(file)]
     small = _in_memory(files)
     contents = dict(zip(small, lake.store.read_many(small), strict=True))
-    with contextlib.ExitStack() as until_one_is_gone:
-        parquet = [_open(lake.store, file.path, contents, until_one_is_gone) for file in files]
-        opened.push(until_one_is_gone.pop_all())
-    return seq, parquet
+    with contextlib.ExitStack() as opened:
+        ready = [_open(lake.store, file.path, contents, opened) for file in files]
+        return seq, ready, opened.pop_all()
 
 
 def _in_memory(files: Iterable[DataFile]) -> list[str]:
@@ -140,23 +140,29 @@ def _in_memory(files: Iterable[DataFile]) -> list[str]:
 
 
 def _open(store: Store, path: str, contents: Mapping[str, bytes | None], opened: contextlib.ExitStack) -> _OpenFile:
+    held = opened.enter_context(contextlib.ExitStack())
     try:
-        if path in contents:
-            source = pa.BufferReader(contents[path]) if contents[path] is not None else None
-        else:
-            source = opened.enter_context(pa.OSFile(str(opened.enter_context(store.on_disk(path)))))
+        if path not in contents:
+            place = held.enter_context(store.on_disk(path))
+            return _OpenFile(path, held.enter_context(pa.OSFile(str(place))), held)
+        if contents[path] is not None:
+            return _OpenFile(path, pa.BufferReader(contents[path]), held)
     except FileNotFoundError:  # since the store has looked for it
-        source = None
-    if source is None:
-        raise MissingError(f"{path}: the log names it, and it is not there; restore it from a copy of the lake")
-    with _reading(path):
-        return _OpenFile(path, opened.enter_context(pq.ParquetFile(source, buffer_size=READ_BYTES)))
+        pass
+    raise MissingError(f"{path}: the log names it, and it is not there; restore it from a copy of the lake")
+
+
+def _drained(files: list[_OpenFile]) -> Iterator[_OpenFile]:
+    """Yield each file and forget it, so that what was read of it goes with it."""
+    files.reverse()
+    while files:
+        yield files.pop()
 
 
 def _rows(file: _OpenFile, seq: int) -> Iterator[pa.Table]:
-    """Yield the rows of one log entry, some at a time."""
-    with _reading(file.path):
-        for batch in file.parquet.iter_batches(READ_ROWS, use_threads=False):
+    """Yield the rows of one log entry, some at a time, and close the file."""
+    with file.held, _reading(file.path), pq.ParquetFile(file.source, buffer_size=READ_BYTES) as parquet:
+        for batch in parquet.iter_batches(READ_ROWS, use_threads=False):
             rows = as_now(pa.Table.from_batches([batch]), _TABLE)
             if "seq" in rows.column_names:
                 rows = rows.filter(pc.equal(rows["seq"], seq)).drop_columns(["seq"])
