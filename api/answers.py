@@ -29,51 +29,55 @@ class Confidence(BaseModel):
     utterance: str = Field(description="The phrase or label.", examples=["call"])
     time: float = Field(description="Its start, in seconds from the start of the recording.", examples=[1.42])
     end: float = Field(description="Its end, likewise.", examples=[1.71])
-    channel: int = Field(description="From 0.")
+    channel: int = Field(description="From 0.", examples=[0])
     confidence: float = Field(description="From 0 to 1.", examples=[0.97])
-    model: str
-    model_version: str
+    model: str = Field(description="The model that detected it.", examples=["moonshine-tiny-en"])
+    model_version: str = Field(description="Its version.", examples=["3bc1971806bf"])
 
 
 class Transcript(BaseModel):
     """An utterance and the text that a model read in it."""
 
-    time: float
-    end: float
-    channel: int
-    text: str | None
-    model: str
-    model_version: str
+    time: float = Field(description="Its start, in seconds from the start of the recording.", examples=[0.152])
+    end: float = Field(description="Its end, likewise.", examples=[5.8])
+    channel: int = Field(description="From 0.", examples=[0])
+    text: str | None = Field(description="What was read.", examples=["Ever tried, ever failed."])
+    model: str = Field(description="The model that read it.", examples=["moonshine-tiny-en"])
+    model_version: str = Field(description="Its version.", examples=["3bc1971806bf"])
 
 
 class File(BaseModel):
     """A recording with the predictions of its latest reference, and no others."""
 
-    id: UUID
+    id: UUID = Field(description="Its id, made from its content.", examples=["e5a26b3d-29e5-b0bc-8dbd-72c11d16a380"])
     file: str = Field(description="The earliest name that it arrived under.", examples=["call-17.wav"])
-    status: Literal["pending", "accepted", "rejected"]
+    status: Literal["pending", "accepted", "rejected"] = Field(
+        description="`pending`: acknowledged, and not ingested yet.", examples=["accepted"]
+    )
     reason: str | None = Field(None, description="Why it was rejected.")
     duration: float | None = Field(description="In seconds.", examples=[12.5])
     sample_rate: int | None = Field(description="In Hz.")
-    channels: int | None
-    format: str | None = Field(examples=["WAV/PCM_16"])
+    channels: int | None = Field(description="How many.", examples=[2])
+    format: str | None = Field(description="Container and codec.", examples=["WAV/PCM_16"])
     size: int = Field(description="In bytes.")
-    demo: bool
-    ingested_at: datetime | None
+    demo: bool = Field(description="Whether it came with Audiophile.", examples=[False])
+    ingested_at: datetime | None = Field(description="When it was accepted or rejected.")
     reference: UUID | None = Field(description="Its latest refresh; null until the first.")
-    predicted_at: datetime | None
-    url: str
-    confidences: list[Confidence]
+    predicted_at: datetime | None = Field(description="When that was committed.")
+    url: str = Field(description="This answer.")
+    confidences: list[Confidence] = Field(description="What was detected, by channel and time.")
     transcript: list[Transcript] | None = Field(None, description="Only where `transcript=true` asked for it.")
 
 
 class Model(BaseModel):
     """A model of the group."""
 
-    name: str
-    version: str
-    task: str = Field(examples=["phrases"])
-    enabled: bool
+    name: str = Field(description="Its name in the group.", examples=["moonshine-tiny-en"])
+    version: str = Field(
+        description="A hash of its weights and of every setting that changes what it finds.", examples=["3bc1971806bf"]
+    )
+    task: str = Field(description="What it does.", examples=["phrases"])
+    enabled: bool = Field(description="Whether it is asked.", examples=[True])
     available: bool | None = Field(description="Whether it could be loaded; null while it has not been tried.")
     reason: str | None = Field(description="Why it could not be loaded; it is tried again every 15 minutes.")
     since: datetime | None = Field(description="Since when that is so.")
@@ -82,11 +86,13 @@ class Model(BaseModel):
 class Upload(BaseModel):
     """An acknowledged upload: its bytes are stored durably."""
 
-    message: str
-    id: UUID
-    file: str
-    status: Literal["pending", "accepted", "rejected"]
-    url: str
+    message: str = Field(description="What happens next.", examples=["Known already."])
+    id: UUID = Field(description="Its id, made from its content.", examples=["e5a26b3d-29e5-b0bc-8dbd-72c11d16a380"])
+    file: str = Field(description="The name that it came with.", examples=["call-17.wav"])
+    status: Literal["pending", "accepted", "rejected"] = Field(
+        description="`pending`: not ingested yet.", examples=["pending"]
+    )
+    url: str = Field(description="Where its predictions will be.")
 
 
 class UploadToS3(Upload):

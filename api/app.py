@@ -7,9 +7,9 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import files, models, uploads
+from api import diff, files, history, models, predictions, references, uploads
 from api.dependencies import Service
-from api.openapi import describe
+from api.openapi import TAGS, describe, operation_id
 from api.problems import answer_problems
 from api.trigger import IngestTrigger
 from storage.lake import Lake
@@ -39,10 +39,18 @@ def create_app(settings: Settings) -> FastAPI:
         description="Recordings and the latest predictions of the model group for them.",
         lifespan=lifespan,
         redirect_slashes=False,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        servers=[{"url": settings.base_url.rstrip("/") or "/"}],
+        openapi_tags=TAGS,
+        generate_unique_id_function=operation_id,
     )
     app.include_router(uploads.router)
     app.include_router(files.router)
     app.include_router(models.router)
+    app.include_router(references.router)
+    app.include_router(predictions.router)
+    app.include_router(diff.router)
+    app.include_router(history.router)
     answer_problems(app)
     describe(app, keys=False, is_open=frozenset())
     return app

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
 from api.answers import JSON, File, confidence_answer, file_answer, pending_answer, transcript_answer, utc
 from api.dependencies import Service, ServiceDep
-from api.problems import GoneProblem, NotFoundProblem
+from api.problems import GoneProblem, NotFoundProblem, problems
 from storage.errors import IndexDamagedError
 from storage.history import file_in_reference
 from storage.inbox import Receipt
@@ -27,6 +27,10 @@ WithTranscript = Annotated[bool, Query(alias="transcript", description="Add the 
 InReference = Annotated[
     UUID | None, Query(description="Show what this reference said. Default: the latest. 410: it is not kept any more.")
 ]
+FileId = Annotated[str, Path(description="The recording.", examples=["e5a26b3d-29e5-b0bc-8dbd-72c11d16a380"])]
+ModelName = Annotated[
+    str, Path(description="A model of the group, or one that has answered for the recording.", examples=["callscene"])
+]
 Row = TypeVar("Row", Prediction, Utterance)
 
 
@@ -39,11 +43,11 @@ def list_files(service: ServiceDep, min_confidence: MinConfidence = None, transc
     return JSON(_answers(service, receipts, None, None, min_confidence, transcript))
 
 
-@router.get("/{file_id}", response_model=File)
+@router.get("/{file_id}", response_model=File, responses=problems(NotFoundProblem, GoneProblem))
 @router.get("/{file_id}/", include_in_schema=False)
 def get_file(
     service: ServiceDep,
-    file_id: str,
+    file_id: FileId,
     min_confidence: MinConfidence = None,
     transcript: WithTranscript = False,
     reference: InReference = None,
@@ -53,12 +57,12 @@ def get_file(
     return JSON(answer if reference is None else _as_in(service, answer, reference, min_confidence, transcript))
 
 
-@router.get("/{file_id}/{model}", response_model=File)
+@router.get("/{file_id}/{model}", response_model=File, responses=problems(NotFoundProblem, GoneProblem))
 @router.get("/{file_id}/{model}/", include_in_schema=False)
 def get_file_of_model(
     service: ServiceDep,
-    file_id: str,
-    model: str,
+    file_id: FileId,
+    model: ModelName,
     min_confidence: MinConfidence = None,
     transcript: WithTranscript = False,
 ) -> JSON:

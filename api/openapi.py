@@ -6,6 +6,7 @@ It must not know single routes.
 from typing import Any, Final
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from api.problems import (
     BusyProblem,
@@ -34,6 +35,17 @@ SCHEMES: Final = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
 }
 
+TAGS: Final = [
+    {"name": "files", "description": "Recordings with the predictions of their latest reference."},
+    {"name": "uploads", "description": "Recordings in."},
+    {
+        "name": "references",
+        "description": "A reference is one refresh: what the model group said of recordings at one time. None of them "
+        "changes, and older ones stay readable for as long as they are kept.",
+    },
+    {"name": "models", "description": "The model group."},
+]
+
 _ANY: Final = problems(
     MalformedProblem,
     TooLargeProblem,
@@ -47,6 +59,11 @@ _ANY: Final = problems(
 _BODY: Final = problems(SlowProblem)
 _KEY: Final = problems(KeyRequiredProblem, ForbiddenProblem, CrossSiteProblem)
 _INVALID: Final = problems(InvalidProblem)
+
+
+def operation_id(route: APIRoute) -> str:
+    """Return what a generated client calls a route: the name of its handler."""
+    return route.name
 
 
 def describe(app: FastAPI, *, keys: bool, is_open: frozenset[str]) -> None:
@@ -79,6 +96,7 @@ def describe(app: FastAPI, *, keys: bool, is_open: frozenset[str]) -> None:
 
 
 def _complete(operation: dict[str, Any], method: str, *, keys: bool, is_open: bool) -> None:
+    _without_null(operation)
     answers = operation["responses"]
     invalid = answers.get("422", {}).get("content", {}).get("application/json", {}).get("schema", {})
     if invalid.get("$ref", "").endswith("/HTTPValidationError"):
@@ -88,3 +106,13 @@ def _complete(operation: dict[str, Any], method: str, *, keys: bool, is_open: bo
         answers.setdefault(str(status), {"$ref": f"#/components/responses/{status}"})
     schemes: list[dict[str, list[str]]] = [{name: []} for name in SCHEMES]
     operation["security"] = [{}] if is_open else schemes if keys else [*schemes, {}]
+
+
+def _without_null(operation: dict[str, Any]) -> None:
+    """Take `null` from what a parameter may be: one without a value is left out."""
+    for parameter in operation.get("parameters", ()):
+        schema = parameter["schema"]
+        options = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
+        if len(options) == 1:
+            del schema["anyOf"]
+            schema.update(options[0])

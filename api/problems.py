@@ -7,6 +7,7 @@ Problem                       500
 ├── CrossSiteProblem          403
 ├── NotFoundProblem           404
 ├── MethodProblem             405
+├── NotAcceptableProblem      406
 ├── SlowProblem               408
 ├── GoneProblem               410
 ├── TooLargeProblem           413
@@ -109,6 +110,15 @@ class MethodProblem(Problem):
     kind = "method-not-allowed"
     title = "The method is not allowed"
     example = "Method Not Allowed"
+
+
+class NotAcceptableProblem(Problem):
+    """`Accept` allows nothing that there is; `available` has what there is."""
+
+    status = HTTPStatus.NOT_ACCEPTABLE
+    kind = "not-acceptable"
+    title = "Not acceptable"
+    example = "Accept: 'text/csv' allows none of application/json, application/vnd.apache.parquet"
 
 
 class SlowProblem(Problem):
@@ -230,10 +240,10 @@ class ProblemAnswer(BaseModel):
     model_config = ConfigDict(title="Problem", extra="allow")
 
     type: str = Field(description="Says what kind it is, and where that is explained.", examples=["/problems/gone"])
-    title: str
-    status: int
-    detail: str = Field(description="What happened, and what to do.")
-    instance: str = Field(description="The path that was asked for.")
+    title: str = Field(description="The kind in words.", examples=["Not kept any more"])
+    status: int = Field(description="The HTTP status.", examples=[410])
+    detail: str = Field(description="What happened, and what to do.", examples=[GoneProblem.example])
+    instance: str = Field(description="The path that was asked for.", examples=["/api/files"])
 
 
 def problem_kinds() -> dict[str, type[Problem]]:

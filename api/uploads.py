@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, UploadFile
+from fastapi import APIRouter, Depends, File, UploadFile
 
 from api.answers import JSON, Upload, UploadToS3
 from api.dependencies import Service, ServiceDep
-from api.problems import GoneProblem, NotConfiguredProblem, UnusableUploadProblem
+from api.problems import GoneProblem, NotConfiguredProblem, UnusableUploadProblem, problems
 from storage.inbox import readable
 from storage.media import Blob
 from storage.place import object_uri
@@ -26,10 +26,17 @@ _MESSAGES: Final = {
 
 router = APIRouter(prefix="/api/files/upload", tags=["uploads"])
 
+SentFile = Annotated[UploadFile, File(description="A recording, with whatever name.")]
 
-@router.post("", status_code=201, response_model=Upload, responses={200: {"model": Upload}})
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=Upload,
+    responses=problems(GoneProblem) | {200: {"model": Upload, "description": "Known already."}},
+)
 @router.post("/", include_in_schema=False)
-def upload(service: ServiceDep, file: UploadFile) -> JSON:
+def upload(service: ServiceDep, file: SentFile) -> JSON:
     """Store a recording. 201: its bytes are safe, and predictions follow with the next refresh; 200: known already."""
     return _taken(service, file, None)
 
@@ -47,9 +54,15 @@ def _bucket(service: ServiceDep) -> "Bucket":
     return bucket
 
 
-@router.post("/s3", status_code=201, response_model=UploadToS3, responses={200: {"model": UploadToS3}})
+@router.post(
+    "/s3",
+    status_code=201,
+    response_model=UploadToS3,
+    responses=problems(GoneProblem, NotConfiguredProblem)
+    | {200: {"model": UploadToS3, "description": "Known already."}},
+)
 @router.post("/s3/", include_in_schema=False)
-def upload_to_s3(service: ServiceDep, bucket: Annotated[Any, Depends(_bucket)], file: UploadFile) -> JSON:
+def upload_to_s3(service: ServiceDep, bucket: Annotated[Any, Depends(_bucket)], file: SentFile) -> JSON:
     """Store a recording in the bucket AWS_S3_BUCKET as well, under `storages/` and the hash of its content."""
     return _taken(service, file, bucket)
 

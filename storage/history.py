@@ -5,7 +5,7 @@ that is not kept any more has no rows, whatever is still left of it.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -22,6 +22,7 @@ from storage.parquet import is_one_of, read_tables
 from storage.recordings import Prediction, Utterance, in_order
 
 PUBLISHED, HELD, REJECTED, EXPIRED = "published", "held", "rejected", "expired"
+STATES: Final = (PUBLISHED, HELD, REJECTED, EXPIRED)
 
 TRIES: Final = 5  # at files that maintenance replaces while they are read
 
@@ -100,16 +101,41 @@ class FileAnswer:
         return self.state == EXPIRED
 
 
-def references(index: Index, *, limit: int = 100, before_seq: int | None = None) -> list[Reference]:
-    """Return references of every state, newest first.
+def references(
+    index: Index, *, limit: int = 100, before_seq: int | None = None, states: Collection[str] = STATES
+) -> list[Reference]:
+    """Return references, newest first.
 
     Args:
         index: Any.
         limit: How many at most.
         before_seq: Only older ones than this: the `seq` of the last one of the page before.
+        states: Only those in one of these states.
     """
-    condition, parameters = ("true", []) if before_seq is None else ("e.seq < ?", [before_seq])
+    condition, parameters = "list_contains(?, state)", [list(states)]
+    if before_seq is not None:
+        return _references(index, f"{condition} AND e.seq < ?", [*parameters, before_seq, limit])
     return _references(index, condition, [*parameters, limit])
+
+
+def newest(index: Index) -> Reference:
+    """Return the newest reference that is published, and kept.
+
+    Raises:
+        UnknownReferenceError: There is none.
+    """
+    for found in references(index, limit=1, states=(PUBLISHED,)):
+        return found
+    raise UnknownReferenceError("no reference has been published yet: the first follows the first recording by minutes")
+
+
+def seq_of(index: Index, id_: UUID) -> int:
+    """Return the log entry of a reference, kept or not.
+
+    Raises:
+        UnknownReferenceError: There never was such a reference.
+    """
+    return _known(index, id_).seq
 
 
 def reference(index: Index, id_: UUID) -> Reference:
@@ -119,16 +145,20 @@ def reference(index: Index, id_: UUID) -> Reference:
         UnknownReferenceError: There never was one.
         ExpiredReferenceError: It is not kept any more.
     """
-    found = _references(index, "e.reference = ?", [id_, 1])
-    if not found:
-        raise UnknownReferenceError(f"no refresh has made the reference {id_}: choose one from the list of references")
-    if found[0].state == EXPIRED:
-        made_at = found[0].committed_at.astimezone(UTC)
+    found = _known(index, id_)
+    if found.state == EXPIRED:
+        made_at = found.committed_at.astimezone(UTC)
         raise ExpiredReferenceError(
             f"the reference {id_} of {made_at:%Y-%m-%d %H:%M} UTC is older than KEEP_REFERENCES and KEEP_DAYS ask to "
             "keep: choose a newer one, or a backup from before it expired"
         )
-    return found[0]
+    return found
+
+
+def _known(index: Index, id_: UUID) -> Reference:
+    for found in _references(index, "e.reference = ?", [id_, 1]):
+        return found
+    raise UnknownReferenceError(f"no refresh has made the reference {id_}: choose one from the list of references")
 
 
 def reference_rows(lake: Lake, index: Index, id_: UUID, table: str, file_ids: Iterable[UUID] | None = None) -> pa.Table:

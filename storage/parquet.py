@@ -112,7 +112,7 @@ def read_each(store: Store, files: Iterable[DataFile]) -> Iterator[pa.Table]:
 
 def _each(store: Store, batch: list[DataFile]) -> Iterator[pa.Table]:
     for file, content in zip(batch, store.read_many([file.path for file in batch]), strict=True):
-        table = _as_now(_decoded(_there(content, file.path), file.path), file.table)
+        table = as_now(_decoded(_there(content, file.path), file.path), file.table)
         yield table if "seq" in table.column_names or file.min_seq is None else with_seq(table, file.min_seq)
 
 
@@ -144,7 +144,7 @@ def read_table(store: Store, file: DataFile, *, verify: bool = False) -> pa.Tabl
     table = _decoded(content, file.path)
     if verify and table.num_rows != file.rows:
         raise StoreError(f"{file.path} has {table.num_rows} rows, and the log says {file.rows}: restore it from a copy")
-    return _as_now(table, file.table)
+    return as_now(table, file.table)
 
 
 def _there(content: bytes | None, path: str) -> bytes:
@@ -161,7 +161,7 @@ def _decoded(content: bytes, path: str, columns: list[str] | None = None) -> pa.
         raise StoreError(f"{path} is damaged ({error}): restore it from a copy of the lake") from error
 
 
-def _as_now(table: pa.Table, name: str) -> pa.Table:
+def as_now(table: pa.Table, name: str) -> pa.Table:
     """Return rows of any format in today's columns: what came since is empty."""
     for field in TABLES[name]:
         if field.name not in table.column_names:

@@ -27,7 +27,7 @@ def test_the_settings_table_has_every_setting_with_its_default_and_description()
 
 def test_the_readme_shows_every_route() -> None:
     paths = create_app(Settings(_env_file=None)).openapi()["paths"]
-    shown = set(re.findall(r"`(GET|POST) (/\S+)`", README))
+    shown = set(re.findall(r"`(GET|POST|DELETE|HEAD|PUT|PATCH) (/\S+)`", README))
     assert {(method.upper(), path) for path, methods in paths.items() for method in methods} == shown
 
 

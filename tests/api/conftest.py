@@ -65,13 +65,14 @@ class Scribe:
         for receipt in receipts:
             self.lake.inbox.remove(receipt)
 
-    def refresh(self, file_id: UUID, answers: dict[str, Found]) -> str:
+    def refresh(self, file_id: UUID, answers: dict[str, Found], **draft: Any) -> str:
         """Publish a reference for one recording: label and confidence of each detection, by model."""
         reference = uuid.uuid4()
         coverage, utterances, predictions = [], [], []
         for model, found in answers.items():
             row = {"file_id": file_id, "model": model, "model_version": MODEL_VERSION}
-            coverage.append(row | {"state": "computed", "tries": 0, "first_reference": reference})
+            facts = {"state": "computed", "tries": 0, "first_reference": reference, "predictions": len(found)}
+            coverage.append(row | facts)
             place = row | {"channel": 0, "utterance": 0}
             text = " ".join(label for label, _ in found)
             utterances.append(place | {"start_s": 0.25, "end_s": 1.0, "text": text})
@@ -80,7 +81,7 @@ class Scribe:
                 for at, (label, confidence) in enumerate(found, 1)
             ]
         rows = {"coverage": coverage, "utterances": utterances, "predictions": predictions}
-        self.commit("refresh", rows, reference=reference)
+        self.commit("refresh", rows, reference=reference, **draft)
         return str(reference)
 
 
