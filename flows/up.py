@@ -12,7 +12,7 @@ from storage.errors import StorageError
 from storage.lake import open_store
 from storage.place import Place
 from storage.probe import require_conditional_writes
-from storage.settings import Settings, get_settings, require_writable
+from storage.settings import Settings, get_settings, require_keys, require_writable
 
 LOCAL: Final = ("localhost", "127.0.0.1")  # no proxy of the user's is asked for these
 PROJECT: Final = Path(__file__).parent.parent
@@ -26,6 +26,7 @@ def main() -> None:
         settings = get_settings()
         if sys.argv[1:] == ["prefect"]:
             _become(["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(settings.prefect_port)])
+        require_keys(settings)
         require_writable(settings.local, local_setting(settings))
         require_watched(settings)
         require_store(settings.place)

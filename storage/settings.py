@@ -1,18 +1,24 @@
 """The one settings object, read from the environment or `.env`; it must not be read at import."""
 
+import ipaddress
 import os
+import re
 import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from storage.errors import SettingsError
+from storage.keys import HOW, ApiKey, parse_keys
 from storage.place import BUCKET_NAME, S3_SCHEME, STORAGES, Place, S3Access, normalised, split_url
 
 ENV_FILE: Final = "AUDIOPHILE_ENV_FILE"
+
+ORIGIN: Final = re.compile(r"https?://[^\s/?#@*]+")
 
 Phrases = Annotated[tuple[str, ...], NoDecode]
 
@@ -20,7 +26,9 @@ Phrases = Annotated[tuple[str, ...], NoDecode]
 class Settings(BaseSettings):
     """What a user can set. The README's table is checked against these fields by a test."""
 
-    model_config = SettingsConfigDict(env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     data: str = Field(
         "data",
@@ -116,6 +124,28 @@ class Settings(BaseSettings):
     )
     api_host: str = Field("127.0.0.1", validation_alias="API_HOST", description="Address that the API listens on.")
     api_port: int = Field(8000, ge=1, le=65_535, validation_alias="API_PORT", description="Port of the API.")
+    api_keys: SecretStr = Field(
+        SecretStr(""),
+        validation_alias="AUDIOPHILE_API_KEYS",
+        description="Keys of the API, separated by commas, each with its scopes: `key:read+upload+delete`. One without "
+        "scopes may only read. Without keys the API listens on the loopback only.",
+    )
+    api_cors_origins: Phrases = Field(
+        (),
+        validation_alias="API_CORS_ORIGINS",
+        description="Origins whose web pages may use the API, separated by commas: `https://app.example.org`. "
+        "`*` (all of them) needs keys.",
+    )
+    api_access_log: bool = Field(
+        True, validation_alias="API_ACCESS_LOG", description="Write a line of JSON to stdout for each request."
+    )
+    api_max_requests: int = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        validation_alias="API_MAX_REQUESTS",
+        description="Requests that one process answers at the same time; others get 503 at once.",
+    )
     prefect_port: int = Field(
         4200, ge=1, le=65_535, validation_alias="PREFECT_PORT", description="Port of Prefect's server and UI."
     )
@@ -157,7 +187,7 @@ class Settings(BaseSettings):
         description="Public base of links to objects in that bucket. Default: `s3://<AWS_S3_BUCKET>`.",
     )
 
-    @field_validator("phrases", "demo_phrases", mode="before")
+    @field_validator("phrases", "demo_phrases", "api_cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -170,6 +200,21 @@ class Settings(BaseSettings):
         for phrase in value:
             if not any(character.isalnum() for character in phrase):
                 raise ValueError(f"the phrase {phrase!r} has no letter or digit and could never be found: remove it")
+        return value
+
+    @field_validator("api_keys")
+    @classmethod
+    def _are_keys(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value():
+            parse_keys(value.get_secret_value())
+        return value
+
+    @field_validator("api_cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin: write it as https://app.example.org, without a path")
         return value
 
     @field_validator("data", mode="before")
@@ -192,6 +237,12 @@ class Settings(BaseSettings):
             if bucket == value and f"{prefix}/".startswith(STORAGES):
                 raise ValueError(f"AUDIOPHILE_DATA={data} lies where uploads to it do: use another prefix")
         return value
+
+    @property
+    def keys(self) -> tuple[ApiKey, ...]:
+        """The keys of the API; none means that it serves this machine only."""
+        text = self.api_keys.get_secret_value()
+        return parse_keys(text) if text else ()
 
     @property
     def access(self) -> S3Access:
@@ -254,14 +305,49 @@ def read_settings() -> Settings:
     except (OSError, UnicodeError) as error:
         raise SettingsError(f"{file} cannot be read as UTF-8 text: {error}") from error
     except ValidationError as error:
-        lines = [f"{'.'.join(str(part) for part in e['loc'])}={e['input']!r}: {e['msg']}" for e in error.errors()]
-        raise SettingsError("; ".join(lines) + ". Set it in the environment or in .env.") from error
+        lines = [f"{'='.join(_named(e))}: {e['msg']}" for e in error.errors()]
+        raise SettingsError("; ".join(lines) + ". Set it in the environment or in .env.") from None
+
+
+def _named(error: ErrorDetails) -> tuple[str, str]:
+    """Return a setting and its value, which for a secret is not shown."""
+    name = ".".join(str(part) for part in error["loc"])
+    secret = {str(field.validation_alias) for field in Settings.model_fields.values() if field.annotation is SecretStr}
+    return name, "**********" if name in secret else repr(error["input"])
 
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """Return the settings of this process, read once."""
     return read_settings()
+
+
+def require_keys(settings: Settings) -> None:
+    """Make sure that whoever can reach the API either has a key or is on this machine.
+
+    Raises:
+        SettingsError: There are no keys, and other machines or all web pages could use it.
+    """
+    if settings.keys:
+        return
+    if not is_loopback(settings.api_host):
+        raise SettingsError(
+            f"API_HOST={settings.api_host}: whoever reaches that address could read, add and erase recordings, as "
+            f"there are no keys. Set AUDIOPHILE_API_KEYS=<key>:read+upload+delete. {HOW}. Or use API_HOST=127.0.0.1"
+        )
+    if "*" in settings.api_cors_origins:
+        raise SettingsError(
+            "API_CORS_ORIGINS=*: any web page that is open on this machine could read and add recordings, as there "
+            "are no keys. Name the origins, or set AUDIOPHILE_API_KEYS"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine can reach what listens on `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def require_writable(folder: Path, setting: str = "AUDIOPHILE_DATA") -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flows import up
 from storage.errors import StoreError
@@ -97,6 +98,29 @@ def test_a_watched_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_watched_folder_that_holds_the_data_folder_is_refused(tmp_path: Path) -> None:
     line = the_one_line(start(tmp_path, FILE_PATH=str(tmp_path)))
     assert f"FILE_PATH={tmp_path}: holds the data folder" in line
+
+
+@pytest.mark.parametrize("module", ["flows.up", "api"])
+def test_a_host_that_others_reach_needs_keys(tmp_path: Path, module: str) -> None:
+    line = the_one_line(start(tmp_path, module, API_HOST="0.0.0.0"))
+    assert line.startswith("audiophile: API_HOST=0.0.0.0: ")
+    assert "openssl rand -hex 24" in line
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("module", ["flows.up", "api"])
+def test_a_key_that_is_too_short_is_refused_and_not_shown(tmp_path: Path, module: str) -> None:
+    line = the_one_line(start(tmp_path, module, AUDIOPHILE_API_KEYS="hunter2"))
+    assert "AUDIOPHILE_API_KEYS=**********" in line
+    assert "hunter2" not in line
+
+
+def test_containers_demand_keys() -> None:
+    services = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
+    demanded = services["api"]["environment"]["AUDIOPHILE_API_KEYS"]
+    assert demanded.startswith("${AUDIOPHILE_API_KEYS:?")
+    assert "openssl rand -hex 24" in demanded
+    assert "AUDIOPHILE_API_KEYS" not in services["flows"]["environment"]
 
 
 def test_one_port_for_both_is_refused(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """Settings: defaults, bounds, and messages that name what to change."""
 
+import traceback
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
 from storage.errors import SettingsError
+from storage.keys import find_key, parse_keys
 from storage.place import Place, S3Access
-from storage.settings import ENV_FILE, Settings, get_settings, read_settings, require_writable
+from storage.settings import ENV_FILE, Settings, get_settings, read_settings, require_keys, require_writable
 
 ALIASES = {str(field.validation_alias): name for name, field in Settings.model_fields.items()}
 
@@ -237,3 +239,77 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_remedy(tmp_path: Path
     (tmp_path / "taken").write_text("a file where a folder should be")
     with pytest.raises(SettingsError, match=r"AUDIOPHILE_DATA=.*taken.*cannot be written.*set AUDIOPHILE_DATA"):
         require_writable(tmp_path / "taken" / "data")
+
+
+KEY, OTHER_KEY = "k" * 48, "o" * 16
+
+
+def test_keys_have_their_scopes_and_may_only_read_without() -> None:
+    keys = made(AUDIOPHILE_API_KEYS=f"{KEY}, {OTHER_KEY}:upload + delete").keys
+    assert [sorted(key.scopes) for key in keys] == [["read"], ["delete", "upload"]]
+    assert find_key(keys, OTHER_KEY.encode()) == keys[1]
+    assert find_key(keys, b"") is find_key(keys, KEY[:-1].encode()) is None
+    assert keys[0].fingerprint != keys[1].fingerprint
+    assert made().keys == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("hunterhunterhun", "key 1 has 15 characters, and needs 16 to 256"),
+        (f"{KEY},hunter:read", "key 2 has 6 characters"),
+        (f"{KEY},", "key 2 has 0 characters"),
+        ("hunter" * 50, "key 1 has 300 characters"),
+        (f"{KEY}:write", "key 1 has a scope that is unknown: after the colon, join read, upload, delete by"),
+        (f"{KEY}:", "key 1 has a scope that is unknown"),
+        (f"{KEY}:read+", "key 1 has a scope that is unknown"),
+        (f"{KEY}:read,{OTHER_KEY},{KEY}:upload", "key 3 is there twice"),
+        ("hunter hunter hunter", "key 1 has characters that no header may have"),
+        ("hunter\u00e9hunterhunter", "key 1 has characters that no header may have"),
+    ],
+)
+def test_keys_that_cannot_be_used_are_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, written: str, message: str
+) -> None:
+    monkeypatch.setenv("AUDIOPHILE_API_KEYS", written)
+    with pytest.raises(SettingsError, match=message) as caught:
+        read_settings()
+    said = "".join(traceback.format_exception(caught.value))
+    assert "AUDIOPHILE_API_KEYS=**********" in said
+    assert not any(secret in said for secret in (written, "hunter", KEY, OTHER_KEY))
+
+
+def test_keys_are_not_printed() -> None:
+    settings = made(AUDIOPHILE_API_KEYS=KEY)
+    assert KEY not in repr(settings) + str(settings) + repr(settings.keys) + settings.model_dump_json()
+    assert parse_keys(KEY) == settings.keys
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.9"])
+def test_the_loopback_needs_no_keys(host: str) -> None:
+    require_keys(made(API_HOST=host))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "audio.example"])
+def test_any_other_host_needs_keys_and_says_how_to_make_one(host: str) -> None:
+    with pytest.raises(SettingsError, match=rf"API_HOST={host}: .*AUDIOPHILE_API_KEYS.*openssl rand -hex 24"):
+        require_keys(made(API_HOST=host))
+    require_keys(made(API_HOST=host, AUDIOPHILE_API_KEYS=KEY))
+
+
+def test_origins_are_a_list_and_all_of_them_need_keys() -> None:
+    assert made(API_CORS_ORIGINS=" https://a.example, http://localhost:3000 ").api_cors_origins == (
+        "https://a.example",
+        "http://localhost:3000",
+    )
+    with pytest.raises(SettingsError, match=r"API_CORS_ORIGINS=\*: .*no keys"):
+        require_keys(made(API_CORS_ORIGINS="*"))
+    require_keys(made(API_CORS_ORIGINS="*", AUDIOPHILE_API_KEYS=KEY))
+
+
+@pytest.mark.parametrize(
+    "origin", ["a.example", "https://a.example/", "https://*.a.example", "null", "ftp://a", "https://a b"]
+)
+def test_what_is_no_origin_is_refused(origin: str) -> None:
+    with pytest.raises(ValidationError, match="is no origin"):
+        made(API_CORS_ORIGINS=origin)
