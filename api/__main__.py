@@ -1,30 +1,57 @@
 """Runs the API. `python -m api`."""
 
+import resource
 import sys
+from typing import Final
 
 import uvicorn
 
 from api.app import create_app
+from api.server import CONNECTIONS_PER_REQUEST, server_config
 from storage.errors import StorageError
 from storage.lake import open_store
 from storage.probe import require_conditional_writes
-from storage.settings import get_settings
+from storage.settings import Settings, get_settings, require_keys
+
+FILES: Final = 65_536  # connections are files; many systems allow 1,024 until one asks for more
 
 
 def main() -> None:
     """Serve until a signal ends it."""
     try:
         settings = get_settings()
+        require_keys(settings)
         require_conditional_writes(open_store(settings.place))
     except StorageError as error:
         sys.exit(f"audiophile: {error}")
-    uvicorn.run(
+    allow_connections()
+    config = server_config(
         create_app(settings),
         host=settings.api_host,
         port=settings.api_port,
         log_level="warning",
-        timeout_graceful_shutdown=3,
+        limit_concurrency=CONNECTIONS_PER_REQUEST * settings.api_max_requests,
     )
+    with config.bind_socket() as listening:
+        print(welcome(settings), file=sys.stderr, flush=True)  # noqa: T201  what a user reads; stdout has requests
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def welcome(settings: Settings) -> str:
+    """Return the first line: where the API listens, and who may use it."""
+    host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
+    where = f"audiophile: the API listens on http://{host}:{settings.api_port}"
+    if settings.keys:
+        return f"{where}; {len(settings.keys)} keys (AUDIOPHILE_API_KEYS)"
+    return f"{where}, for this machine only, as there are no keys (AUDIOPHILE_API_KEYS)"
+
+
+def allow_connections() -> None:
+    """Let this process have as many connections as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 if __name__ == "__main__":

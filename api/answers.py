@@ -101,6 +101,32 @@ class UploadToS3(Upload):
     s3_url: str = Field(description="Its object: below `S3_BUCKET_URL` where that is set, else `s3://...`.")
 
 
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["alive"] = Field(description="Nothing else is ever said.")
+
+
+class Ready(BaseModel):
+    """The index follows the log."""
+
+    status: Literal["ready"] = Field(description="Nothing else: 503 otherwise.")
+    applied_seq: int = Field(description="The last log entry whose rows the index has.", examples=[12])
+    entries_behind: int = Field(description="Log entries that it lacks.", examples=[0])
+    seconds_behind: float = Field(description="Since it was last seen to have the whole log.", examples=[0.118])
+
+
+class Meaning(BaseModel):
+    """A kind of problem."""
+
+    type: str = Field(description="As errors have it.", examples=["/problems/gone"])
+    title: str = Field(description="The kind in words.", examples=["Not kept any more"])
+    status: int = Field(description="The HTTP status.", examples=[410])
+    meaning: str = Field(
+        description="What happened, and what can be done.", examples=["There was one, and it is not kept any more."]
+    )
+
+
 def file_answer(
     recording: Recording, base_url: str, found: Iterable[Prediction], said: Iterable[Utterance] | None
 ) -> dict[str, Any]:

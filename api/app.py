@@ -6,11 +6,17 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 
-from api import diff, files, history, models, predictions, references, uploads
+from api import diff, files, health, history, models, predictions, references, uploads
 from api.dependencies import Service
+from api.docs import show_docs
+from api.guard import Guard, is_open
+from api.headers import SecureHeaders, cors
+from api.metrics import registry
+from api.observe import AccessLog, Observe, Traffic
 from api.openapi import TAGS, describe, operation_id
-from api.problems import answer_problems
+from api.problems import AnswerProblems, answer_problems
 from api.trigger import IngestTrigger
 from storage.lake import Lake
 from storage.settings import Settings
@@ -26,13 +32,19 @@ def create_app(settings: Settings) -> FastAPI:
         follower = threading.Thread(target=service.follow, name="index", daemon=True)
         follower.start()
         service.trigger.start()
-        app.state.service = service
+        app.state.service, app.state.registry = service, registry(service, traffic)
+        if access_log is not None:
+            access_log.start()
         yield
+        if access_log is not None:
+            access_log.stop()
         service.stop()
         service.trigger.stop()
         follower.join()
         service.index.close()
 
+    traffic, access_log = Traffic(), AccessLog() if settings.api_access_log else None
+    cors_if_wanted = [Middleware(cors, settings.api_cors_origins)] if settings.api_cors_origins else []
     app = FastAPI(
         title="Audiophile",
         version=version("audiophile"),
@@ -43,6 +55,15 @@ def create_app(settings: Settings) -> FastAPI:
         servers=[{"url": settings.base_url.rstrip("/") or "/"}],
         openapi_tags=TAGS,
         generate_unique_id_function=operation_id,
+        docs_url=None,
+        redoc_url=None,
+        middleware=[  # the outermost first
+            Middleware(Observe, traffic, access_log),
+            Middleware(SecureHeaders, cors=bool(settings.api_cors_origins)),
+            *cors_if_wanted,
+            Middleware(Guard, settings),
+            Middleware(AnswerProblems),
+        ],
     )
     app.include_router(uploads.router)
     app.include_router(files.router)
@@ -51,6 +72,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(predictions.router)
     app.include_router(diff.router)
     app.include_router(history.router)
+    app.include_router(health.router)
+    show_docs(app)
     answer_problems(app)
-    describe(app, keys=False, is_open=frozenset())
+    describe(app, keys=bool(settings.keys), is_open=is_open)
     return app

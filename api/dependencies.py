@@ -34,6 +34,7 @@ class Service:
     lake: Lake
     index: Index
     trigger: IngestTrigger
+    failure: str = ""  # why the index cannot be caught up
     _looked_at_s: float = -math.inf
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -56,20 +57,24 @@ class Service:
             return time.monotonic() - self._looked_at_s < CURRENT_S
         return not self.index.is_behind()
 
+    def lag_s(self) -> float:
+        """Return how long ago the index was last seen to have all that the log has; infinity before the first time."""
+        return time.monotonic() - self._looked_at_s
+
     def follow(self) -> None:
         """Keep the index caught up, until the API ends; an error of the store is logged once, and tried again."""
-        failure, pause_s = "", POLL_BUCKET_S if self.lake.place.is_s3 else POLL_S
+        pause_s = POLL_BUCKET_S if self.lake.place.is_s3 else POLL_S
         while not self._stop.wait(pause_s):
             started_s = time.monotonic()
             try:
                 self.index.catch_up()
                 self._looked_at_s = started_s
                 self.index.rebase()
-                failure = ""
+                self.failure = ""
             except StorageError as error:
-                if str(error) != failure:
-                    failure = str(error)
-                    log.error("the index cannot be caught up: %s", failure)
+                if str(error) != self.failure:
+                    self.failure = str(error)
+                    log.error("the index cannot be caught up: %s", self.failure)
 
     def stop(self) -> None:
         """End `follow`."""

@@ -3,6 +3,7 @@
 It must not know single routes.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -44,6 +45,7 @@ TAGS: Final = [
         "changes, and older ones stay readable for as long as they are kept.",
     },
     {"name": "models", "description": "The model group."},
+    {"name": "operations", "description": "For who runs the service."},
 ]
 
 _ANY: Final = problems(
@@ -66,13 +68,13 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def describe(app: FastAPI, *, keys: bool, is_open: frozenset[str]) -> None:
+def describe(app: FastAPI, *, keys: bool, is_open: Callable[[str], bool]) -> None:
     """Complete what `app` says of itself in /openapi.json.
 
     Args:
         app: The application, whose routes may be added later.
         keys: Whether it needs keys.
-        is_open: Paths that need none in any case.
+        is_open: Says whether a path needs none in any case.
     """
     plain = app.openapi
 
@@ -87,7 +89,7 @@ def describe(app: FastAPI, *, keys: bool, is_open: frozenset[str]) -> None:
         components["responses"] = {str(status): answer for status, answer in (_ANY | _BODY | _KEY | _INVALID).items()}
         for path, methods in document["paths"].items():
             for method, operation in methods.items():
-                _complete(operation, method, keys=keys, is_open=path in is_open)
+                _complete(operation, method, keys=keys, is_open=is_open(path))
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         return document

@@ -128,7 +128,6 @@ class SlowProblem(Problem):
     kind = "too-slow"
     title = "The request takes too long"
     example = "Nothing of the body arrived for 30 s, the limit: send it again"
-    headers: ClassVar[Mapping[str, str]] = {"Connection": "close"}
 
 
 class GoneProblem(Problem):
@@ -147,7 +146,6 @@ class TooLargeProblem(Problem):
     kind = "too-large"
     title = "The request is too large"
     example = "The body has more than 65536 bytes, the limit of this route"
-    headers: ClassVar[Mapping[str, str]] = {"Connection": "close"}
 
 
 class LongAddressProblem(Problem):
@@ -267,13 +265,25 @@ def problems(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
         answer["description"] = f"{answer['description']} {meaning}".strip()
         answer["content"][MEDIA_TYPE]["examples"][kind.kind] = {
             "summary": kind.title,
-            "value": _body(kind, kind.example, "/api/files"),
+            "value": body_of(kind(kind.example), "/api/files"),
         }
         if kind.headers:
             answer["headers"] = {
                 name: {"schema": {"type": "string"}, "example": value} for name, value in kind.headers.items()
             }
     return responses
+
+
+def body_of(problem: Problem, path: str) -> dict[str, Any]:
+    """Return a problem as clients get it."""
+    return {
+        "type": f"/problems/{problem.kind}",
+        "title": problem.title,
+        "status": int(problem.status),
+        "detail": problem.detail,
+        "instance": path,
+        **problem.members,
+    }
 
 
 def shown(value: object) -> str:
@@ -302,7 +312,7 @@ def answer_to(scope: Scope, error: Exception) -> Response:
         log.error("%s %s failed", scope["method"], shown(scope["path"]), exc_info=error)
         error = Problem(Problem.example)
     return JSON(
-        _body(type(error), error.detail, scope["path"]) | error.members,
+        body_of(error, scope["path"]),
         status_code=int(error.status),
         media_type=MEDIA_TYPE,
         headers=dict(error.headers) | headers,
@@ -340,16 +350,6 @@ class AnswerProblems:
             if started or scope["type"] != "http":
                 raise  # the connection is cut, and so the client knows
             await answer_to(scope, error)(scope, receive, send)
-
-
-def _body(kind: type[Problem], detail: str, path: str) -> dict[str, Any]:
-    return {
-        "type": f"/problems/{kind.kind}",
-        "title": kind.title,
-        "status": int(kind.status),
-        "detail": detail,
-        "instance": path,
-    }
 
 
 def _of_http(error: HTTPException) -> Problem:

@@ -17,7 +17,7 @@ import duckdb
 from storage.base import CONFIG, attach, attach_empty, base_file
 from storage.changes import Changes
 from storage.errors import IndexDamagedError, LogError, MissingError, StoreError
-from storage.log import DataFile, entry_path, read_entries
+from storage.log import DataFile, entries_after, entry_path, read_entries
 from storage.manifest import Manifest, manifest_seqs, manifests, newest_seq, read_manifest
 from storage.store import Store
 from storage.tables import INDEXED_TABLES
@@ -122,6 +122,14 @@ class Index:
             StoreError: The store cannot be asked.
         """
         return self._store.exists(entry_path(self.applied_seq + 1))
+
+    def entries_behind(self) -> int:
+        """Return how many entries the log has beyond `applied_seq`.
+
+        Raises:
+            StoreError: The store cannot be asked.
+        """
+        return entries_after(self._store, self.applied_seq)
 
     def catch_up(self) -> int:
         """Apply what the log has beyond `applied_seq`; return the new `applied_seq`.

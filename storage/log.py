@@ -123,6 +123,22 @@ def read_entries(store: Store, after: int) -> Iterator[LogEntry]:
         batch = min(batch * 4, LARGEST_BATCH)
 
 
+def entries_after(store: Store, seq: int) -> int:
+    """Return how many entries follow `seq`, by looks that read nothing: one where none does, else some tens.
+
+    Raises:
+        StoreError: The store cannot be asked.
+    """
+    reach = 1
+    while store.exists(entry_path(seq + reach)):
+        reach *= 2
+    there, absent = reach // 2, reach  # the log has no gaps
+    while absent - there > 1:
+        middle = (there + absent) // 2
+        there, absent = (middle, absent) if store.exists(entry_path(seq + middle)) else (there, middle)
+    return there
+
+
 def encode(entry: LogEntry) -> bytes:
     """Return the JSON of `entry`."""
     return json.dumps(_plain(entry), default=_plain, indent=1).encode()

@@ -10,13 +10,15 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from api.server import server_config
+
 
 @contextlib.contextmanager
 def serving(app: FastAPI) -> Iterator[httpx.Client]:
     """Serve `app`; yield a client of it."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none"))
+        server = uvicorn.Server(server_config(app, log_config=None))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         while not server.started and thread.is_alive():

@@ -72,7 +72,7 @@ def test_a_trailing_slash_changes_nothing(api: "Api", route: str, query: str) ->
 
 def test_each_route_is_documented_once(api: "Api") -> None:
     paths = api.http.get("/openapi.json").json()["paths"]
-    assert {path: sorted(methods) for path, methods in paths.items()} == {
+    assert {path: sorted(methods) for path, methods in paths.items() if path.startswith("/api/")} == {
         "/api/files": ["get"],
         "/api/files/{file_id}": ["get"],
         "/api/files/{file_id}/{model}": ["get"],
