@@ -7,11 +7,12 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import diff, files, history, models, predictions, references, uploads
+from api import diff, erasing, files, history, models, predictions, references, uploads
 from api.dependencies import Service
+from api.lingering import Linger
 from api.openapi import TAGS, describe, operation_id
 from api.problems import answer_problems
-from api.trigger import IngestTrigger
+from api.trigger import Trigger
 from storage.lake import Lake
 from storage.settings import Settings
 
@@ -22,7 +23,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         lake = Lake.open(settings.place)
-        service = Service(settings, lake, lake.index(), IngestTrigger(settings.prefect_url))
+        service = Service(settings, lake, lake.index(), Trigger(settings.prefect_url))
         follower = threading.Thread(target=service.follow, name="index", daemon=True)
         follower.start()
         service.trigger.start()
@@ -46,11 +47,13 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.include_router(uploads.router)
     app.include_router(files.router)
+    app.include_router(erasing.router)
     app.include_router(models.router)
     app.include_router(references.router)
     app.include_router(predictions.router)
     app.include_router(diff.router)
     app.include_router(history.router)
+    app.add_middleware(Linger)  # the outermost: it sees the answers of all others
     answer_problems(app)
     describe(app, keys=False, is_open=frozenset())
     return app
