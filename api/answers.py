@@ -95,6 +95,14 @@ class Upload(BaseModel):
     url: str = Field(description="Where its predictions will be.")
 
 
+class Erasure(BaseModel):
+    """An erased recording: nothing shows it any more."""
+
+    message: str = Field(description="What happens next.")
+    id: UUID = Field(description="The id that it had.", examples=["e5a26b3d-29e5-b0bc-8dbd-72c11d16a380"])
+    status: Literal["erased"] = Field(description="From now on every request for it is answered with 410.")
+
+
 class UploadToS3(Upload):
     """An acknowledged upload that lies in the bucket as well."""
 

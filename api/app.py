@@ -8,16 +8,17 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from api import diff, files, health, history, models, predictions, references, uploads
+from api import diff, erasing, files, health, history, models, predictions, references, uploads
 from api.dependencies import Service
 from api.docs import show_docs
 from api.guard import Guard, is_open
 from api.headers import SecureHeaders, cors
+from api.lingering import Linger
 from api.metrics import registry
 from api.observe import AccessLog, Observe, Traffic
 from api.openapi import TAGS, describe, operation_id
 from api.problems import AnswerProblems, answer_problems
-from api.trigger import IngestTrigger
+from api.trigger import Trigger
 from storage.lake import Lake
 from storage.settings import Settings
 
@@ -28,7 +29,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         lake = Lake.open(settings.place)
-        service = Service(settings, lake, lake.index(), IngestTrigger(settings.prefect_url))
+        service = Service(settings, lake, lake.index(), Trigger(settings.prefect_url))
         follower = threading.Thread(target=service.follow, name="index", daemon=True)
         follower.start()
         service.trigger.start()
@@ -58,6 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         middleware=[  # the outermost first
+            Middleware(Linger),
             Middleware(Observe, traffic, access_log),
             Middleware(SecureHeaders, cors=bool(settings.api_cors_origins)),
             *cors_if_wanted,
@@ -67,6 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.include_router(uploads.router)
     app.include_router(files.router)
+    app.include_router(erasing.router)
     app.include_router(models.router)
     app.include_router(references.router)
     app.include_router(predictions.router)

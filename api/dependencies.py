@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
-from api.trigger import IngestTrigger
+from api.trigger import Trigger
 from storage.errors import StorageError
 from storage.index import Index
 from storage.lake import Lake
@@ -33,7 +33,7 @@ class Service:
     settings: Settings
     lake: Lake
     index: Index
-    trigger: IngestTrigger
+    trigger: Trigger
     failure: str = ""  # why the index cannot be caught up
     _looked_at_s: float = -math.inf
     _stop: threading.Event = field(default_factory=threading.Event)

@@ -12,6 +12,7 @@ Problem                       500
 ├── GoneProblem               410
 ├── TooLargeProblem           413
 ├── LongAddressProblem        414
+├── MediaTypeProblem          415
 ├── ForeignHostProblem        421
 ├── InvalidProblem            422
 ├── UnusableUploadProblem     422
@@ -155,6 +156,16 @@ class LongAddressProblem(Problem):
     kind = "address-too-long"
     title = "The address is too long"
     example = "Path and query have 9001 bytes, and the limit is 8192"
+
+
+class MediaTypeProblem(Problem):
+    """The body is of another type than the route takes, or has none; the detail shows how to send it."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    kind = "unsupported-media-type"
+    title = "The body is of another type"
+    example = "The body has no Content-Type: send it as multipart/form-data with the recording in the field `file`"
+    headers: ClassVar[Mapping[str, str]] = {"Accept": "multipart/form-data"}
 
 
 class ForeignHostProblem(Problem):

@@ -1,24 +1,52 @@
-"""Asks Prefect for an ingest run after an upload. If Prefect is away, the next scheduled run takes the upload."""
+"""Asks Prefect for a run after an upload or an erasure. If Prefect is away, the next scheduled run sees it."""
 
 import logging
 import threading
+from dataclasses import dataclass
+from typing import Any, Final
 
 import httpx
 
 log = logging.getLogger(__name__)
 
-PAUSE_S = 1.0  # uploads that come within it share one run
+PAUSE_S = 1.0  # what comes within it shares one run
 TIMEOUT_S = 5.0
 NOT_STARTED = ["SCHEDULED", "PENDING"]
 
 
-class IngestTrigger:
-    """A thread that turns uploads into runs, at most one a moment, however many uploads come in a burst."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that can be asked for.
+
+    Attributes:
+        deployment: Name of the flow and of its deployment.
+        tag: What runs that were asked for here are known by.
+        stages: What it is to do, where its flow has stages.
+    """
+
+    deployment: str
+    tag: str
+    stages: tuple[str, ...] = ()
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What Prefect is asked with."""
+        return {"tags": [self.tag]} | ({"parameters": {"stages": list(self.stages)}} if self.stages else {})
+
+
+INGEST: Final = Run("ingest", "upload")
+ERASE: Final = Run("maintain", "erase", ("erase",))
+
+
+class Trigger:
+    """A thread that turns requests into runs, at most one of a kind a moment, however many come in a burst."""
 
     def __init__(self, prefect_url: str) -> None:
         self._url = prefect_url.rstrip("/")
+        self._asked: set[Run] = set()
+        self._lock = threading.Lock()
         self._wanted, self._ended = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ingest-trigger", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="trigger", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -30,8 +58,10 @@ class IngestTrigger:
         self._wanted.set()
         self._thread.join(timeout=2 * TIMEOUT_S)
 
-    def pull(self) -> None:
+    def pull(self, run: Run = INGEST) -> None:
         """Ask for a run that starts after now; returns at once."""
+        with self._lock:
+            self._asked.add(run)
         self._wanted.set()
 
     def _run(self) -> None:
@@ -41,23 +71,30 @@ class IngestTrigger:
                 if self._ended.wait(PAUSE_S):
                     return
                 self._wanted.clear()
-                try:
-                    self._ask(client)
-                except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
-                    log.warning(
-                        "Prefect at %s did not start ingest (%s): the next scheduled run will", self._url, error
-                    )
+                with self._lock:
+                    asked, self._asked = self._asked, set()
+                for run in asked:
+                    try:
+                        self._ask(client, run)
+                    except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
+                        log.warning(
+                            "Prefect at %s did not start %s (%s): the next scheduled run will",
+                            self._url,
+                            run.deployment,
+                            error,
+                        )
 
-    def _ask(self, client: httpx.Client) -> None:
-        deployment = client.get(f"{self._url}/deployments/name/ingest/ingest").raise_for_status().json()["id"]
+    def _ask(self, client: httpx.Client, run: Run) -> None:
+        name = f"{run.deployment}/{run.deployment}"
+        deployment = client.get(f"{self._url}/deployments/name/{name}").raise_for_status().json()["id"]
         waiting = client.post(
             f"{self._url}/flow_runs/count",
             json={
                 "deployments": {"id": {"any_": [deployment]}},
-                "flow_runs": {"tags": {"all_": ["upload"]}, "state": {"type": {"any_": NOT_STARTED}}},
+                "flow_runs": {"tags": {"all_": [run.tag]}, "state": {"type": {"any_": NOT_STARTED}}},
             },
         )
         if waiting.raise_for_status().json():
-            return  # a run that has not started will see the upload
-        run = client.post(f"{self._url}/deployments/{deployment}/create_flow_run", json={"tags": ["upload"]})
-        run.raise_for_status()
+            return  # a run that has not started will see what has changed
+        started = client.post(f"{self._url}/deployments/{deployment}/create_flow_run", json=run.request)
+        started.raise_for_status()

@@ -1,14 +1,31 @@
-"""POST /api/files/upload and .../s3: bytes in, stored durably, acknowledged, and ingested right after."""
+"""POST /api/files/upload and .../s3: bytes in, stored durably, acknowledged, and ingested right after.
+
+How they arrive is in `api.receiving`.
+"""
 
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, File, UploadFile
+from fastapi import APIRouter, Depends, Request
+from starlette.concurrency import run_in_threadpool
 
 from api.answers import JSON, Upload, UploadToS3
 from api.dependencies import Service, ServiceDep
-from api.problems import GoneProblem, NotConfiguredProblem, UnusableUploadProblem, problems
-from storage.inbox import readable
+from api.multipart import Received
+from api.problems import (
+    GoneProblem,
+    InvalidProblem,
+    MalformedProblem,
+    MediaTypeProblem,
+    NotConfiguredProblem,
+    SlowProblem,
+    StoreProblem,
+    TooLargeProblem,
+    UnusableUploadProblem,
+    problems,
+    shown,
+)
+from api.receiving import receiving
 from storage.media import Blob
 from storage.place import object_uri
 from storage.recordings import recordings
@@ -24,21 +41,58 @@ _MESSAGES: Final = {
     "rejected": "Known already, and rejected then: it is looked at once more.",
 }
 
+_BODY: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "contentMediaType": "application/octet-stream",
+                            "description": "The recording, with a file name of any kind. Other fields are passed over.",
+                        }
+                    },
+                }
+            }
+        },
+    }
+}
+"""What OpenAPI says of the body: no handler has it as a parameter, because none would stream it."""
+
+_PROBLEMS: Final = (
+    MalformedProblem,
+    SlowProblem,
+    GoneProblem,
+    TooLargeProblem,
+    MediaTypeProblem,
+    UnusableUploadProblem,
+    InvalidProblem,
+    StoreProblem,
+)
+
+
+def _responses(model: type[Upload], *more: type[NotConfiguredProblem]) -> dict[int | str, dict[str, Any]]:
+    located = {"Location": {"description": "Where the recording is shown.", "schema": {"type": "string"}}}
+    return problems(*_PROBLEMS, *more) | {
+        200: {"model": model, "description": "The same bytes are known already."},
+        201: {"description": "The bytes are safe, and predictions follow with the next refresh.", "headers": located},
+    }
+
+
 router = APIRouter(prefix="/api/files/upload", tags=["uploads"])
 
-SentFile = Annotated[UploadFile, File(description="A recording, with whatever name.")]
 
-
-@router.post(
-    "",
-    status_code=201,
-    response_model=Upload,
-    responses=problems(GoneProblem) | {200: {"model": Upload, "description": "Known already."}},
-)
+@router.post("", status_code=201, response_model=Upload, responses=_responses(Upload), openapi_extra=_BODY)
 @router.post("/", include_in_schema=False)
-def upload(service: ServiceDep, file: SentFile) -> JSON:
+async def upload(service: ServiceDep, request: Request) -> JSON:
     """Store a recording. 201: its bytes are safe, and predictions follow with the next refresh; 200: known already."""
-    return _taken(service, file, None)
+    async with receiving(request, service) as received:
+        return await run_in_threadpool(_taken, service, received, None)
 
 
 def _bucket(service: ServiceDep) -> "Bucket":
@@ -58,30 +112,28 @@ def _bucket(service: ServiceDep) -> "Bucket":
     "/s3",
     status_code=201,
     response_model=UploadToS3,
-    responses=problems(GoneProblem, NotConfiguredProblem)
-    | {200: {"model": UploadToS3, "description": "Known already."}},
+    responses=_responses(UploadToS3, NotConfiguredProblem),
+    openapi_extra=_BODY,
 )
 @router.post("/s3/", include_in_schema=False)
-def upload_to_s3(service: ServiceDep, bucket: Annotated[Any, Depends(_bucket)], file: SentFile) -> JSON:
+async def upload_to_s3(service: ServiceDep, bucket: Annotated[Any, Depends(_bucket)], request: Request) -> JSON:
     """Store a recording in the bucket AWS_S3_BUCKET as well, under `storages/` and the hash of its content."""
-    return _taken(service, file, bucket)
+    async with receiving(request, service) as received:
+        return await run_in_threadpool(_taken, service, received, bucket)
 
 
-def _taken(service: Service, file: UploadFile, bucket: "Bucket | None") -> JSON:
+def _taken(service: Service, received: Received, bucket: "Bucket | None") -> JSON:
     """Store an upload, in the bucket first where there is one: if that fails, the lake has nothing of it."""
-    name = readable(file.filename or "unnamed")
-    if not file.size:
-        raise UnusableUploadProblem(f"{name!r} is empty: send the bytes of a recording in the field `file`")
-    with service.lake.media.staged(file.file) as staged:
-        blob = staged.blob
-        service.index.catch_up()
-        if service.index.erased([blob.file_id]):
-            raise GoneProblem(
-                f"{name!r} is the recording {blob.file_id}, which was erased and is not taken in again. "
-                "Lift that first: run `maintain` with it under lift_files"
-            )
-        found = put_upload(bucket, staged, name) if bucket else None
-        service.lake.media.keep(staged)
+    name, staged = received.name, received.staged
+    blob = staged.blob
+    service.index.catch_up()
+    if service.index.erased([blob.file_id]):
+        raise GoneProblem(
+            f"{shown(name)} is the recording {blob.file_id}, which was erased and is not taken in again. "
+            "Lift that first: run `maintain` with it under lift_files"
+        )
+    found = put_upload(bucket, staged, name) if bucket else None
+    service.lake.media.keep(staged)
     where: dict[str, str] = {}
     uri = etag = None
     if bucket and found:
@@ -114,14 +166,16 @@ def status_of(service: Service, file_id: UUID, name: str) -> tuple[str, bool] | 
 
 
 def _acknowledged(service: Service, blob: Blob, name: str, status: str, where: dict[str, str], *, new: bool) -> JSON:
+    url = f"{service.settings.public_url}/api/files/{blob.file_id}"
     return JSON(
         {
             "message": _MESSAGES[status] if not new else "Stored. Predictions follow with the next refresh.",
             "id": blob.file_id,
             "file": name,
             "status": status,
-            "url": f"{service.settings.public_url}/api/files/{blob.file_id}",
+            "url": url,
         }
         | where,
         status_code=201 if new else 200,
+        headers={"Location": url} if new else None,
     )

@@ -40,6 +40,35 @@ class Staged:
     path: Path
 
 
+class Staging:
+    """A file on this host that is written piece by piece, and hashed on the way."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file, self._path = file, path
+        self._digest, self._size_bytes = hashlib.sha256(), 0
+
+    def write(self, piece: bytes | memoryview) -> None:
+        """Append a piece.
+
+        Raises:
+            StoreError: This host's disk cannot be written, or is full.
+        """
+        self._digest.update(piece)
+        self._size_bytes += len(piece)
+        with writing(self._path.parent):
+            self._file.write(piece)
+
+    def staged(self) -> Staged:
+        """Return what was written, once there is nothing more to write.
+
+        Raises:
+            StoreError: This host's disk cannot be written, or is full.
+        """
+        with writing(self._path.parent):
+            self._file.flush()
+        return Staged(Blob(self._digest.hexdigest(), self._size_bytes), self._path)
+
+
 def file_id_of(sha256: str) -> UUID:
     """Return the id of the recording whose bytes hash to `sha256`: the hash's first 128 bits."""
     return UUID(hex=sha256[:32])
@@ -77,6 +106,16 @@ class Media:
         return staged.blob
 
     @contextlib.contextmanager
+    def staging(self) -> Iterator[Staging]:
+        """Open a file on this host for content that comes in pieces; unless it is kept, it is gone with the context.
+
+        Raises:
+            StoreError: This host's disk cannot be written, or is full.
+        """
+        with self._store.staging() as (file, path):
+            yield Staging(file, path)
+
+    @contextlib.contextmanager
     def staged(self, content: BinaryIO) -> Iterator[Staged]:
         """Copy `content` to a file on this host, in blocks; unless it is kept, it is gone with the context.
 
@@ -84,16 +123,10 @@ class Media:
             OSError: `content` cannot be read.
             StoreError: This host's disk cannot be written, or is full.
         """
-        digest, size_bytes = hashlib.sha256(), 0
-        with self._store.staging() as (file, path):
+        with self.staging() as staging:
             while block := content.read(BLOCK_BYTES):
-                digest.update(block)
-                size_bytes += len(block)
-                with writing(path.parent):
-                    file.write(block)
-            with writing(path.parent):
-                file.flush()
-            yield Staged(Blob(digest.hexdigest(), size_bytes), path)
+                staging.write(block)
+            yield staging.staged()
 
     def keep(self, staged: Staged) -> None:
         """Take a staged copy into the store, durably.

@@ -86,6 +86,14 @@ class Settings(BaseSettings):
         validation_alias="MAX_DURATION_H",
         description="Longer recordings are rejected (hours).",
     )
+    max_upload_mb: int = Field(
+        2048,
+        ge=1,
+        le=1_048_576,
+        validation_alias="MAX_UPLOAD_MB",
+        description="Larger uploads are refused (MiB). Room for those under way is needed beside the store, "
+        "or in `AUDIOPHILE_LOCAL`.",
+    )
     keep_references: int = Field(
         0,
         ge=0,

@@ -9,7 +9,7 @@ import pytest
 from storage.erasure import erase, lift
 from tests.api.conftest import Api
 
-CONTENT = b"RIFF, or something like it"
+CONTENT = b"RIFF____WAVE, or something like it"
 FILE_ID = UUID(hashlib.sha256(CONTENT).hexdigest()[:32])
 
 

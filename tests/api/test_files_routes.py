@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.api.conftest import WAV
+
 if TYPE_CHECKING:
     from tests.api.conftest import Api
 
@@ -37,7 +39,7 @@ def test_a_file_has_the_shape_that_clients_know(api: "Api") -> None:
         "sample_rate": 8000,
         "channels": 1,
         "format": "WAV/PCM_16",
-        "size": 5,
+        "size": 17,
         "demo": False,
         "ingested_at": answer["ingested_at"],
         "reference": reference,
@@ -74,7 +76,7 @@ def test_each_route_is_documented_once(api: "Api") -> None:
     paths = api.http.get("/openapi.json").json()["paths"]
     assert {path: sorted(methods) for path, methods in paths.items() if path.startswith("/api/")} == {
         "/api/files": ["get"],
-        "/api/files/{file_id}": ["get"],
+        "/api/files/{file_id}": ["delete", "get"],
         "/api/files/{file_id}/{model}": ["get"],
         "/api/models": ["get"],
         "/api/files/upload": ["post"],
@@ -175,8 +177,8 @@ def test_what_arrived_last_comes_first(api: "Api") -> None:
 
 def test_links_start_with_the_base_url(serve: Serve) -> None:
     with serve(BASE_URL="https://audio.example/calls/") as api:
-        link = f"https://audio.example/calls/api/files/{uuid.UUID(hashlib.sha256(b'1').hexdigest()[:32])}"
-        assert api.upload(b"1").json()["url"] == api.files()[0]["url"] == link
+        link = f"https://audio.example/calls/api/files/{uuid.UUID(hashlib.sha256(WAV).hexdigest()[:32])}"
+        assert api.upload(WAV).json()["url"] == api.files()[0]["url"] == link
         api.scribe.ingest()
         assert api.files()[0]["url"] == link
 

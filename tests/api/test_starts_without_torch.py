@@ -23,7 +23,7 @@ while not server.started and thread.is_alive():
     time.sleep(0.01)
 port = server.servers[0].sockets[0].getsockname()[1]
 with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as http:
-    answers = [http.post("/api/files/upload", files={"file": ("a.wav", b"RIFF")}), http.get("/api/files")]
+    answers = [http.post("/api/files/upload", files={"file": ("a.wav", b"RIFF____WAVE")}), http.get("/api/files")]
 server.should_exit = True
 thread.join()
 print(json.dumps({"statuses": [answer.status_code for answer in answers], "modules": sorted(sys.modules)}))

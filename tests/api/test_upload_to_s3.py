@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Serve = Callable[..., AbstractContextManager["Api"]]
 
-WAV = b"RIFF and more"
+WAV = b"RIFF____WAVE and more"
 SHA256 = hashlib.sha256(WAV).hexdigest()
 FILE_ID = str(uuid.UUID(SHA256[:32]))
 KEY = f"storages/{SHA256}"
@@ -125,18 +125,18 @@ def test_a_name_from_outside_is_only_ever_metadata(
 def test_a_name_too_long_for_metadata_is_cut_at_a_whole_character(
     serve: Serve, settings: dict[str, str], uploads: Bucket
 ) -> None:
-    name = "🎧" * 500
+    name = "🎧" * 250
     with serve(**settings) as api:
         assert send(api, name=name).json()["file"] == name
     shown = title(uploads, KEY)
-    assert 50 < len(shown) < 500
+    assert 50 < len(shown) < 250
     assert set(shown) == {"🎧"}
 
 
 def test_an_empty_upload_is_refused_and_leaves_nothing(serve: Serve, settings: dict[str, str], uploads: Bucket) -> None:
     with serve(**settings) as api:
         assert send(api, b"").status_code == 422
-        assert api.http.post("/api/files/upload/s3").status_code == 422
+        assert api.http.post("/api/files/upload/s3").status_code == 415
         assert api.stored() == []
     assert objects(uploads) == []
 

@@ -170,7 +170,7 @@ def changed_copy(source: Path, target: Path) -> Path:
 
 
 def test_what_cannot_be_decoded_is_rejected_with_a_reason_and_stops_nothing(service: Service, predicted) -> None:
-    answer = service.api.post("/api/files/upload", files={"file": ("notes.txt", b"Not a recording at all.")})
+    answer = service.api.post("/api/files/upload", files={"file": ("rubbish.wav", b"RIFF\x40\0\0\0WAVEand no chunk")})
     file_id = answer.json()["id"]
     file = service.wait("the rejection", 60, lambda: (f := service.file(file_id))["status"] == "rejected" and f)
     assert "cannot be decoded" in file["reason"]
