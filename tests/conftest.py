@@ -5,8 +5,6 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from prefect.settings import PREFECT_API_URL
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.runs import end_quietly
 from storage.settings import ENV_FILE, Settings
@@ -37,6 +35,9 @@ def _real_modules_only() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def prefect_url() -> Iterator[str]:
+    from prefect.settings import PREFECT_API_URL  # seconds of import, which not every process of the tests needs
+    from prefect.testing.utilities import prefect_test_harness
+
     with prefect_test_harness(server_startup_timeout=120):
         yield str(PREFECT_API_URL.value())
 
