@@ -20,6 +20,13 @@ def pytest_configure() -> None:
     end_quietly()  # DuckDB's report of what is alive at the interpreter's end would hide the summary
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what needs Prefect's server in one process, which alone pays for it, and else each file in one."""
+    for item in items:
+        needs_prefect = "prefect_url" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("prefect" if needs_prefect else str(item.path)))
+
+
 @pytest.fixture(autouse=True)
 def _real_modules_only() -> Iterator[None]:
     """Forget the modules that SpeechBrain keeps for its old names: looking at one, as hypothesis does, imports it.
@@ -35,6 +42,7 @@ def _real_modules_only() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def prefect_url() -> Iterator[str]:
+    os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     from prefect.settings import PREFECT_API_URL  # seconds of import, which not every process of the tests needs
     from prefect.testing.utilities import prefect_test_harness
 
