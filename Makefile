@@ -11,8 +11,7 @@ up: .venv/installed
 	@exec $(BIN)/python -m flows.up
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/system
-	$(BIN)/python -m pytest tests/system
+	$(BIN)/python -m tests
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -9,13 +9,13 @@ from multiprocessing import connection, parent_process
 from typing import Final
 from uuid import UUID
 
-from prefect.runtime import flow_run
-
 _NAMESPACE: Final = UUID("6f0e7a52-6c2b-5d43-9a0e-3f1f6a1c7b10")
 
 
 def commit_key(part: str) -> UUID:
     """Return the key of one commit of this run; another one when Prefect runs the run again, which plans anew."""
+    from prefect.runtime import flow_run  # noqa: PLC0415  seconds of import, which a process that decodes does not need
+
     run_id = flow_run.get_id() or str(uuid.uuid4())
     return uuid.uuid5(_NAMESPACE, f"{run_id}/{flow_run.get_run_count()}/{part}")
 

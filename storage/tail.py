@@ -65,8 +65,9 @@ class Tail:
         for statement in tail_tables():
             connection.execute(statement)
         self._show()
-        self.held = bool(self._run("SELECT 1 FROM held LIMIT 1").fetchall())
-        self._show()
+        if self._run("SELECT 1 FROM held LIMIT 1").fetchall():
+            self.held = True
+            self._show()
 
     def seen_by(self, cursor: duckdb.DuckDBPyConnection) -> Seen:
         """Return the state that a cursor's transaction sees."""

@@ -5,8 +5,6 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from prefect.settings import PREFECT_API_URL
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.runs import end_quietly
 from storage.settings import ENV_FILE, Settings
@@ -20,6 +18,13 @@ def pytest_configure() -> None:
         os.environ.pop(str(field.validation_alias), None)
     os.environ[ENV_FILE] = os.devnull
     end_quietly()  # DuckDB's report of what is alive at the interpreter's end would hide the summary
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what needs Prefect's server in one process, which alone pays for it, and else each file in one."""
+    for item in items:
+        needs_prefect = "prefect_url" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("prefect" if needs_prefect else str(item.path)))
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +42,10 @@ def _real_modules_only() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def prefect_url() -> Iterator[str]:
+    os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    from prefect.settings import PREFECT_API_URL  # seconds of import, which not every process of the tests needs
+    from prefect.testing.utilities import prefect_test_harness
+
     with prefect_test_harness(server_startup_timeout=120):
         yield str(PREFECT_API_URL.value())
 

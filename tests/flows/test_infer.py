@@ -9,12 +9,14 @@ import pytest
 
 from flows.infer import infer
 from flows.ingest import ingest
+from models.group import load_group
 from storage.lake import Lake
 from storage.media import media_path
 from storage.recordings import predictions, recordings, utterances
 from storage.settings import get_settings
 from tests import asterisk
 from tests.flows.conftest import run_python
+from tests.flows.refreshing import refreshed
 
 KILLED_BEFORE_PUBLISHING = """
 import os, signal
@@ -81,10 +83,16 @@ def test_a_refresh_finds_the_phrases_and_the_next_one_has_nothing_to_do(lake: La
             assert 0 <= prediction.start_s < prediction.end_s
 
 
+def refresh_here(lake: Lake) -> None:
+    """Publish what the flow would, without a process that has to import torch first."""
+    with lake.index() as index:
+        assert refreshed(lake, index, load_group(get_settings().searched_phrases)).entry is not None
+
+
 def test_another_phrase_is_another_version_and_a_new_reference(
     lake: Lake, ingested: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    infer()
+    refresh_here(lake)
     monkeypatch.setenv("PHRASES", "press,goodbye")
     get_settings.cache_clear()
     infer()
@@ -119,34 +127,34 @@ def test_a_run_killed_before_it_publishes_is_never_seen_and_the_next_one_repairs
 
 
 def test_a_tick_with_nothing_to_do_never_imports_torch(prefect_url: str, lake: Lake, ingested: list[str]) -> None:
-    infer()
+    refresh_here(lake)
     idle = run_python(IDLE, prefect_url)
     assert "REFERENCE Nothing is missing" in idle.stdout, idle.stderr[-2000:]
     assert "TORCH False" in idle.stdout
 
 
-def test_a_recording_that_no_longer_decodes_fails_alone_with_its_reason(lake: Lake, ingested: list[str]) -> None:
+def test_recordings_that_no_longer_decode_or_are_lost_fail_alone_with_their_reasons(
+    lake: Lake, ingested: list[str]
+) -> None:
     with lake.index() as index:
-        spoiled = next(recording for recording in recordings(index) if recording.name == "vm-goodbye.wav")
+        found = {recording.name: recording for recording in recordings(index)}
+    spoiled, lost = found["vm-goodbye.wav"], found["beep.wav"]
     lake.store.write(media_path(spoiled.sha256), b"RIFF, but nothing else")
-    infer()
-    with lake.index() as index:
-        rows = index.query("SELECT file_id, state, reason, tries FROM coverage ORDER BY state")
-    assert [row["state"] for row in rows] == ["computed"] * 4 + ["failed"] * 2
-    assert {row["file_id"] for row in rows[4:]} == {spoiled.file_id}
-    assert all("cannot be decoded" in row["reason"] for row in rows[4:])
-    assert labels_by_name(lake)["vm-instructions.wav"] == {"messages"}
-
-
-def test_a_recording_whose_bytes_are_lost_fails_alone_with_its_reason(lake: Lake, ingested: list[str]) -> None:
-    with lake.index() as index:
-        lost = next(recording for recording in recordings(index) if recording.name == "vm-goodbye.wav")
     lake.store.remove(media_path(lost.sha256))
     infer()
     with lake.index() as index:
-        rows = index.query("SELECT file_id, reason FROM coverage WHERE state = 'failed'")
-    assert [row["file_id"] for row in rows] == [lost.file_id] * 2, "one for each model"
-    assert "is not there" in rows[0]["reason"]
+        rows = index.query("SELECT file_id, model, state, reason FROM coverage")
+    enabled = {"moonshine-tiny-en", "callscene"}
+    failed = [row for row in rows if row["state"] == "failed"]
+    assert {(row["file_id"], row["model"]) for row in failed} == {
+        (file_id, model) for file_id in (spoiled.file_id, lost.file_id) for model in enabled
+    }
+    assert all("cannot be decoded" in row["reason"] for row in failed if row["file_id"] == spoiled.file_id)
+    assert all("is not there" in row["reason"] for row in failed if row["file_id"] == lost.file_id)
+    assert {(row["file_id"], row["model"], row["state"]) for row in rows if row not in failed} == {
+        (found["vm-instructions.wav"].file_id, model, "computed") for model in enabled
+    }
+    assert len(rows) == 6
     assert labels_by_name(lake)["vm-instructions.wav"] == {"messages"}
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import State
 
 from flows.deployments import read_deployments, runner_deployment
@@ -54,8 +55,9 @@ def test_a_run_leaves_what_is_shown_as_it_was_and_says_what_it_did(author: Autho
     assert "expire: 2 references" in str(state.message)
     assert "fold: snapshot" in str(state.message)
     with get_client(sync_client=True) as client:
-        tables = [artifact for artifact in client.read_artifacts() if artifact.key == "maintain"]
-    assert json.loads(str(tables[-1].data))[0].keys() == {"erase", "expire", "compact", "fold", "vacuum"}
+        made = client.read_artifacts(flow_run_filter=FlowRunFilter(id={"any_": [state.state_details.flow_run_id]}))
+    (table,) = (artifact for artifact in made if artifact.key == "maintain")
+    assert json.loads(str(table.data))[0].keys() == {"erase", "expire", "compact", "fold", "vacuum"}
 
 
 def test_by_default_nothing_expires(author: Author, prefect_url: str) -> None:

@@ -451,40 +451,48 @@ from models.group import load_group
 from models.registry import load_model
 from tests import checkpoints
 
-found = next(spec for spec in load_group(()).models if spec.family == sys.argv[3])
-for folder in sorted(Path(sys.argv[1]).iterdir()):
+families = {spec.family: spec for spec in load_group(()).models}
+for folder in sorted(Path(sys.argv[1]).glob("*/*")):
+    found = families[folder.parent.name]
     try:
         load_model(replace(found, source=f"folder:{folder}", sha256=checkpoints.digests(folder)), Path(sys.argv[2]))
     except ModelUnavailableError as error:
         why = "hyperparams.yaml" in str(error) or "embedding_model.ckpt is refused" in str(error)
-        print(folder.name, "refused" if why else error, flush=True)
+        print(folder.parent.name, folder.name, "refused" if why else error, sep="/", flush=True)
     else:
-        print(folder.name, "LOADED", flush=True)
+        print(folder.parent.name, folder.name, "LOADED", sep="/", flush=True)
 """
+READ_BY_SPEECHBRAIN = [name for name, family in registry.FAMILIES.items() if HYPERPARAMS in family.files]
 
 
-@pytest.mark.parametrize("family", [name for name, family in registry.FAMILIES.items() if HYPERPARAMS in family.files])
-def test_nothing_hostile_runs_in_a_process_that_scores(folder: Path, tmp_path: Path, family: str) -> None:
-    marker, every, honest = tmp_path / "marker", tmp_path / "every", folder / "classifier"
-    if family == "callscene":
-        honest = tmp_path / "callscene"
-        shutil.copytree(CALLSCENE, honest, ignore=shutil.ignore_patterns("README.md"))
-    for name, text in HOSTILE.items():
-        shutil.copytree(honest, every / name.replace("/", " "))
-        with (every / name.replace("/", " ") / "hyperparams.yaml").open("a", encoding="utf-8") as file:
-            file.write("\n" + text.replace("MARKER", str(marker)) + "\n")
-    for name, path in hostile_checkpoints(tmp_path, marker).items():
-        shutil.copytree(honest, every / f"checkpoint {name}")
-        shutil.copy(path, every / f"checkpoint {name}" / "embedding_model.ckpt")
-    done = subprocess.run(
-        [sys.executable, "-c", HOSTILE_ENTRIES, str(every), str(tmp_path / "cache"), family],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert sorted(done.stdout.splitlines()) == sorted(f"{path.name} refused" for path in every.iterdir()), done.stderr
-    assert not marker.exists()
+@pytest.fixture(scope="module")
+def hostile(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
+    """Hostile folders of each family, below one folder, and what one process says that loads them all."""
+    every, cache = tmp_path_factory.mktemp("hostile"), tmp_path_factory.mktemp("cache")
+    for family in READ_BY_SPEECHBRAIN:
+        place, marker, honest = every / family, every / f"marker-{family}", folder / "classifier"
+        if family == "callscene":
+            honest = tmp_path_factory.mktemp("honest") / "callscene"
+            shutil.copytree(CALLSCENE, honest, ignore=shutil.ignore_patterns("README.md"))
+        for name, text in HOSTILE.items():
+            shutil.copytree(honest, place / name.replace("/", " "))
+            with (place / name.replace("/", " ") / "hyperparams.yaml").open("a", encoding="utf-8") as file:
+                file.write("\n" + text.replace("MARKER", str(marker)) + "\n")
+        for name, path in hostile_checkpoints(tmp_path_factory.mktemp("checkpoints"), marker).items():
+            shutil.copytree(honest, place / f"checkpoint {name}")
+            shutil.copy(path, place / f"checkpoint {name}" / "embedding_model.ckpt")
+    program = [sys.executable, "-c", HOSTILE_ENTRIES, str(every), str(cache)]
+    return every, subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("family", READ_BY_SPEECHBRAIN)
+def test_nothing_hostile_runs_in_a_process_that_scores(
+    hostile: tuple[Path, subprocess.CompletedProcess], family: str
+) -> None:
+    every, done = hostile
+    said = [line for line in done.stdout.splitlines() if line.startswith(f"{family}/")]
+    assert sorted(said) == sorted(f"{family}/{path.name}/refused" for path in (every / family).iterdir()), done.stderr
+    assert not (every / f"marker-{family}").exists()
 
 
 OFFLINE = """

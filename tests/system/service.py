@@ -72,7 +72,7 @@ class Service:
         top = psutil.Process(self.process.pid)
         return [top, *top.children(recursive=True)]
 
-    def wait(self, what: str, seconds: float, probe: Callable[[], T]) -> T:
+    def wait(self, what: str, seconds: float, probe: Callable[[], T], every_s: float = 0.5) -> T:
         give_up_at = time.monotonic() + seconds
         while time.monotonic() < give_up_at:
             if self.process.poll() is not None:
@@ -80,7 +80,7 @@ class Service:
             with contextlib.suppress(httpx.TransportError):
                 if found := probe():
                     return found
-            time.sleep(0.5)
+            time.sleep(every_s)
         raise AssertionError(f"no {what} after {seconds} s:\n{self.tail()}")
 
     def tail(self) -> str:
