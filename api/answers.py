@@ -20,7 +20,12 @@ class JSON(Response):
 
     def render(self, content: Any) -> bytes:
         """Return `content` as JSON."""
-        return orjson.dumps(content, default=_plain)
+        return encoded(content)
+
+
+def encoded(content: Any) -> bytes:
+    """Return `content` as JSON."""
+    return orjson.dumps(content, default=_plain)
 
 
 class Confidence(BaseModel):
@@ -62,11 +67,36 @@ class File(BaseModel):
     size: int = Field(description="In bytes.")
     demo: bool = Field(description="Whether it came with Audiophile.", examples=[False])
     ingested_at: datetime | None = Field(description="When it was accepted or rejected.")
-    reference: UUID | None = Field(description="Its latest refresh; null until the first.")
+    reference: UUID | None = Field(
+        description="Its latest refresh, or the one that was asked for; null until the first."
+    )
     predicted_at: datetime | None = Field(description="When that was committed.")
     url: str = Field(description="This answer.")
-    confidences: list[Confidence] = Field(description="What was detected, by channel and time.")
+    confidences: list[Confidence] | None = Field(
+        None,
+        description="What was detected, by channel and time. Absent only where `confidences=false` asked for that.",
+    )
     transcript: list[Transcript] | None = Field(None, description="Only where `transcript=true` asked for it.")
+
+
+class Hit(BaseModel):
+    """An utterance whose text has the words that were asked for."""
+
+    id: UUID = Field(description="The recording's.", examples=["e5a26b3d-29e5-b0bc-8dbd-72c11d16a380"])
+    file: str = Field(description="The recording's name.", examples=["beckett.wav"])
+    url: str = Field(
+        description="The recording.",
+        examples=["http://localhost:8000/api/files/e5a26b3d-29e5-b0bc-8dbd-72c11d16a380"],
+    )
+    channel: int = Field(description="From 0.", examples=[0])
+    time: float = Field(description="The utterance's start, in seconds.", examples=[0.152])
+    end: float = Field(description="Its end, likewise.", examples=[5.8])
+    text: str = Field(description="What was read.", examples=["Ever tried, ever failed, no matter, try again."])
+    model: str = Field(description="The model that read it.", examples=["moonshine-tiny-en"])
+    model_version: str = Field(description="Its version.", examples=["3bc1971806bf"])
+    reference: UUID = Field(
+        description="The recording's latest refresh.", examples=["30fcad1d-e0db-56eb-bddf-1151ff4512e4"]
+    )
 
 
 class Model(BaseModel):
@@ -136,9 +166,9 @@ class Meaning(BaseModel):
 
 
 def file_answer(
-    recording: Recording, base_url: str, found: Iterable[Prediction], said: Iterable[Utterance] | None
+    recording: Recording, base_url: str, found: Iterable[Prediction] | None, said: Iterable[Utterance] | None
 ) -> dict[str, Any]:
-    """Return a recording as clients get it."""
+    """Return a recording as clients get it; without what is None."""
     answer: dict[str, Any] = {
         "id": recording.file_id,
         "file": recording.name,
@@ -153,8 +183,9 @@ def file_answer(
         "reference": recording.reference,
         "predicted_at": utc(recording.predicted_at),
         "url": f"{base_url}/api/files/{recording.file_id}",
-        "confidences": [confidence_answer(prediction) for prediction in found],
     }
+    if found is not None:
+        answer["confidences"] = [confidence_answer(prediction) for prediction in found]
     if recording.reason is not None:
         answer["reason"] = recording.reason
     if said is not None:
@@ -162,7 +193,7 @@ def file_answer(
     return answer
 
 
-def pending_answer(receipt: Receipt, base_url: str, *, transcript: bool) -> dict[str, Any]:
+def pending_answer(receipt: Receipt, base_url: str, *, confidences: bool, transcript: bool) -> dict[str, Any]:
     """Return an upload that is not ingested yet, as clients get it."""
     answer: dict[str, Any] = {
         "id": receipt.file_id,
@@ -178,9 +209,8 @@ def pending_answer(receipt: Receipt, base_url: str, *, transcript: bool) -> dict
         "reference": None,
         "predicted_at": None,
         "url": f"{base_url}/api/files/{receipt.file_id}",
-        "confidences": [],
     }
-    return answer | {"transcript": []} if transcript else answer
+    return answer | ({"confidences": []} if confidences else {}) | ({"transcript": []} if transcript else {})
 
 
 def confidence_answer(prediction: Prediction) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from api import diff, erasing, files, health, history, models, predictions, references, uploads
+from api import diff, erasing, files, health, history, models, predictions, references, search, uploads
 from api.dependencies import Service
 from api.docs import show_docs
 from api.guard import Guard, is_open
@@ -70,6 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(uploads.router)
     app.include_router(files.router)
     app.include_router(erasing.router)
+    app.include_router(search.router)
     app.include_router(models.router)
     app.include_router(references.router)
     app.include_router(predictions.router)

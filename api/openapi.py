@@ -38,6 +38,7 @@ SCHEMES: Final = {
 
 TAGS: Final = [
     {"name": "files", "description": "Recordings with the predictions of their latest reference."},
+    {"name": "search", "description": "Utterances by the words of their texts."},
     {"name": "uploads", "description": "Recordings in."},
     {
         "name": "references",

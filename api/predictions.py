@@ -11,8 +11,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from api.conditions import is_known
 from api.dependencies import ServiceDep
+from api.etags import is_current
 from api.formats import FORMATS, Format, FormatName, chosen
 from api.problems import GoneProblem, NotAcceptableProblem, NotFoundProblem, problems
 from api.reference_answers import PREDICTION_ROWS, ReferencePrediction, prediction_rows
@@ -70,7 +70,7 @@ def get_reference_predictions(
     found = asked_for(service, reference).reference
     wanted = Wanted(model, utterance, min_confidence, file_id)
     headers = _headers(reference_state(service.index, found), wanted, format_)
-    if is_known(headers["ETag"], request):
+    if is_current(request.headers.getlist("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     rows = (prediction_rows(block) for block in prediction_blocks(service.lake, service.index, found, wanted))
     schema = PREDICTION_ROWS.with_metadata({"reference": str(found)})

@@ -27,6 +27,9 @@ CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
 LAYOUT: Final = 2
 """Of base files: one that an older version made is made anew."""
 
+SCAN_MEMORY: Final = "24MiB"
+"""What reads of a whole base may keep of it: with what DuckDB needs besides, well below 64 MiB for any size of it."""
+
 _UNREADABLE: Final = (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError)
 """What DuckDB says of a file that it does not understand, and never of a full disk."""
 
@@ -70,6 +73,22 @@ def attach(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
         duckdb.Error: It is damaged.
     """
     connection.execute(f"ATTACH {quoted(file)} AS base (READ_ONLY)")
+
+
+def scanning(file: Path) -> duckdb.DuckDBPyConnection:
+    """Return a connection of its own to a base file, for reads from its beginning to its end.
+
+    What DuckDB has read it keeps, up to most of the machine's memory: right for look-ups, and not for a scan, which
+    would also push out what look-ups need. A database of its own has a limit of its own.
+
+    Raises:
+        duckdb.Error: The file is not there any more, or damaged.
+    """
+    connection = duckdb.connect(
+        ":memory:", config=CONFIG | {"threads": 1, "memory_limit": SCAN_MEMORY, "temp_directory": ""}
+    )
+    attach(connection, file)
+    return connection
 
 
 def quoted(path: Path) -> str:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import duckdb
 
-from storage.base import CONFIG, attach, attach_empty, base_file
+from storage.base import CONFIG, attach, attach_empty, base_file, scanning
 from storage.changes import Changes
 from storage.errors import IndexDamagedError, LogError, MissingError, StoreError
 from storage.log import DataFile, entries_after, entry_path, read_entries
@@ -67,6 +67,20 @@ class _Generation:
             attach(self.connection, self.base)
             start = Seen(manifest.seq, manifest.group_seq)
         self.tail = Tail(store, self.connection, tables, start, changes)
+        self._scanning: duckdb.DuckDBPyConnection | None = None
+
+    def scanner(self) -> duckdb.DuckDBPyConnection:
+        """Return a cursor for scans of the base, which keep little of it in memory."""
+        if self.base is None:  # and so it has no rows
+            return self.connection.cursor()
+        if self._scanning is None:
+            self._scanning = scanning(self.base)
+        return self._scanning.cursor()
+
+    def close(self) -> None:
+        for connection in (self._scanning, self.connection):
+            if connection is not None:
+                connection.close()
 
 
 class Index:
@@ -200,6 +214,32 @@ class Index:
                 raise IndexDamagedError(f"{generation.base} was damaged, and has been made anew: ask again") from error
         return self._cursor()[1].execute(sql, parameters)
 
+    def scan_base(self, sql: str, parameters: Iterable[object] = ()) -> list[tuple[Any, ...]]:
+        """Run one SELECT over tables of the base; what is read is not kept in memory, so that any number may follow.
+
+        Raises:
+            IndexDamagedError: See `query`.
+        """
+        parameters = list(parameters)
+        try:
+            with self._cursor()[0].scanner() as cursor:
+                return cursor.execute(sql, parameters).fetchall()
+        except duckdb.Error as error:  # too much for that, or a newer base has taken its place on the disk, or damage
+            log.debug("a scan of the base is done with all memory instead: %s", error)
+            return self.run(sql, parameters).fetchall()
+
+    def erased_since_base(self) -> set[UUID]:
+        """Return the recordings whose rows in the base do not count any more."""
+        if not self._cursor()[0].tail.erased:
+            return set()
+        return {row["file_id"] for row in self.query("SELECT file_id FROM tail.erased")}
+
+    def withheld(self) -> list[int]:
+        """Return the log entries of references that are not published."""
+        if not self._cursor()[0].tail.held:
+            return []
+        return [row["seq"] for row in self.query("SELECT seq FROM withheld")]
+
     @contextmanager
     def reading(self) -> Iterator[Seen]:
         """Let every query of this thread see one state of the index, whatever is caught up meanwhile."""
@@ -270,10 +310,17 @@ class Index:
 
         One statement then says what takes six of them else; None where it does not.
         """
-        tail = self._cursor()[0].tail
-        if tail.decided or file_id.bytes in tail.touched:
+        if self.told_since_base([file_id]):
             return None
         return self.query("SELECT * FROM base.files WHERE file_id = ?", [file_id])
+
+    def told_since_base(self, file_ids: Iterable[UUID]) -> list[UUID]:
+        """Return those recordings of which the log may have said something since the base was made.
+
+        Of the others the base's row, if there is one, says all.
+        """
+        tail = self._cursor()[0].tail
+        return [one for one in file_ids if tail.decided or one.bytes in tail.touched]
 
     def latest_of(self, file_id: UUID) -> int | None:
         """Return the log entry of a recording's latest reference; None before its first."""
@@ -287,12 +334,16 @@ class Index:
         """Return which of `tail` and `base` has the rows of a log entry."""
         return "tail" if seq > self._cursor()[0].tail.start.seq else "base"
 
+    def tail_has(self, table: str) -> bool:
+        """Say whether there may be rows of a table in the tail."""
+        return table in self._cursor()[0].tail.filled
+
     def close(self) -> None:
         """Give the memory back."""
         with self._lock:
             self._local = threading.local()
             if self._current is not None:
-                self._current.connection.close()
+                self._current.close()
                 self._current = None
 
     def _generation(self) -> _Generation:

@@ -61,6 +61,7 @@ class Tail:
         self.held = False  # references are, or were
         self.decided = False  # what becomes of held references was, since the base was made
         self.touched: set[bytes] = set()  # recordings that something was said of since the base was made
+        self.filled: set[str] = set()  # tables that have, or had, rows here
         connection.execute(f"SET checkpoint_threshold = '{NO_CHECKPOINT}'")
         for statement in tail_tables():
             connection.execute(statement)
@@ -182,6 +183,7 @@ class Tail:
             )
 
     def _add(self, name: str, rows: pa.Table) -> None:
+        self.filled.add(name)
         self._connection.from_arrow(rows.select(SCHEMAS[name].names)).insert_into(f"tail.{name}")
         if name == "files":  # what is said last of a recording counts: a rejected one may be accepted later
             self._run(

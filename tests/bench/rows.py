@@ -42,7 +42,7 @@ def times(seconds: NDArray[np.int64]) -> pa.Array:
     return pa.array(seconds * 1_000_000, pa.int64()).cast(pa.timestamp("us", tz="UTC"))
 
 
-def coverage(ids: Ids, references: Ids) -> pa.Table:
+def coverage(ids: Ids, references: Ids, *, predictions: int = PREDICTIONS) -> pa.Table:
     count = len(ids)
     return _table(
         "coverage",
@@ -52,17 +52,17 @@ def coverage(ids: Ids, references: Ids) -> pa.Table:
         state=repeated("computed", count),
         tries=np.zeros(count, np.int16),
         first_reference=uuids(references),
-        predictions=np.full(count, PREDICTIONS, np.int32),
+        predictions=np.full(count, predictions, np.int32),
     )
 
 
-def utterances(ids: Ids, rng: np.random.Generator) -> pa.Table:
-    count = len(ids) * UTTERANCES
-    number = np.tile(np.arange(UTTERANCES, dtype=np.int32), len(ids))
+def utterances(ids: Ids, rng: np.random.Generator, *, each: int = UTTERANCES) -> pa.Table:
+    count = len(ids) * each
+    number = np.tile(np.arange(each, dtype=np.int32), len(ids))
     starts = number * 4.0 + rng.random(count).round(3)
     return _table(
         "utterances",
-        file_id=uuids(np.repeat(ids, UTTERANCES, axis=0)),
+        file_id=uuids(np.repeat(ids, each, axis=0)),
         model=repeated(MODEL, count),
         model_version=repeated(VERSION, count),
         channel=np.zeros(count, np.int16),
@@ -73,13 +73,13 @@ def utterances(ids: Ids, rng: np.random.Generator) -> pa.Table:
     )
 
 
-def predictions(ids: Ids, rng: np.random.Generator) -> pa.Table:
-    count = len(ids) * PREDICTIONS
-    number = np.tile(np.arange(PREDICTIONS, dtype=np.int32), len(ids))
+def predictions(ids: Ids, rng: np.random.Generator, *, each: int = PREDICTIONS) -> pa.Table:
+    count = len(ids) * each
+    number = np.tile(np.arange(each, dtype=np.int32), len(ids))
     starts = number * 0.8 + (rng.random(count) / 2).round(3)
     return _table(
         "predictions",
-        file_id=uuids(np.repeat(ids, PREDICTIONS, axis=0)),
+        file_id=uuids(np.repeat(ids, each, axis=0)),
         model=repeated(MODEL, count),
         model_version=repeated(VERSION, count),
         channel=np.zeros(count, np.int16),
@@ -91,13 +91,15 @@ def predictions(ids: Ids, rng: np.random.Generator) -> pa.Table:
     )
 
 
-def answers(ids: Ids, rng: np.random.Generator) -> dict[str, pa.Table]:
+def answers(
+    ids: Ids, rng: np.random.Generator, *, utterances_each: int = UTTERANCES, predictions_each: int = PREDICTIONS
+) -> dict[str, pa.Table]:
     """Return what a refresh of these recordings adds."""
     references = np.repeat(rng.integers(0, 256, (1, 16), dtype=np.uint8), len(ids), axis=0)
     return {
-        "coverage": coverage(ids, references),
-        "utterances": utterances(ids, rng),
-        "predictions": predictions(ids, rng),
+        "coverage": coverage(ids, references, predictions=predictions_each),
+        "utterances": utterances(ids, rng, each=utterances_each),
+        "predictions": predictions(ids, rng, each=predictions_each),
     }
 
 
