@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from api import diff, erasing, files, health, history, models, predictions, references, search, uploads
+from api.cache import AnswerCache
 from api.dependencies import Service
 from api.docs import show_docs
 from api.guard import Guard, is_open
@@ -65,6 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
             *cors_if_wanted,
             Middleware(Guard, settings),
             Middleware(AnswerProblems),
+            Middleware(AnswerCache),
         ],
     )
     app.include_router(uploads.router)

@@ -10,10 +10,11 @@ from starlette.concurrency import run_in_threadpool
 
 from api import etags
 from api.answers import File, encoded
+from api.cache import keep
 from api.dependencies import ServiceDep
 from api.file_pages import Page, Pages
 from api.file_queries import FileOf, FileQuery, FilesOf, ShownOf
-from api.one_file import file_bytes
+from api.one_file import FileBytes, file_bytes
 from api.paging import next_link
 from api.problems import GoneProblem, NotFoundProblem, problems
 from api.routing import reads
@@ -88,8 +89,7 @@ def list_files(service: ServiceDep, request: Request, asked: FilesOf) -> Respons
 @reads(router, "/{file_id}", response_model=File, summary="One file", responses=_documented(_EXAMPLE))
 def get_file(service: ServiceDep, request: Request, file_id: FileId, asked: FileOf) -> Response:
     """One recording with the predictions of its latest reference, or of an older one."""
-    found = file_bytes(service, file_id, asked)
-    return etags.answer(request, found.body, found.etag)
+    return _answered(request, file_bytes(service, file_id, asked))
 
 
 @reads(
@@ -103,7 +103,12 @@ def get_file_of_model(
     service: ServiceDep, request: Request, file_id: FileId, model: ModelName, asked: ShownOf
 ) -> Response:
     """One recording with the predictions of one model."""
-    found = file_bytes(service, file_id, FileQuery(**asked.model_dump()), model)
+    return _answered(request, file_bytes(service, file_id, FileQuery(**asked.model_dump()), model))
+
+
+def _answered(request: Request, found: FileBytes) -> Response:
+    if found.seq is not None:
+        keep(request, found.file_id, found.seq)
     return etags.answer(request, found.body, found.etag)
 
 

@@ -25,13 +25,15 @@ class FileBytes:
     Attributes:
         body: In JSON.
         etag: Of exactly these bytes.
-        seq: The log entry that the index had come to when it was read. A pending file depends on the inbox as well,
-            and leaves it by a log entry of its own.
+        file_id: Of the file.
+        seq: The log entry that the index had come to when it was read; None of a pending file, which depends on the
+            inbox as well.
     """
 
     body: bytes
     etag: str
-    seq: int
+    file_id: UUID
+    seq: int | None
 
 
 def file_bytes(service: Service, raw_id: str, asked: FileQuery, model: str | None = None) -> FileBytes:
@@ -62,7 +64,7 @@ def file_bytes(service: Service, raw_id: str, asked: FileQuery, model: str | Non
     if asked.reference is not None:
         answer |= _then(service, file_id, asked.reference, asked)
     body = encoded(answer)
-    return FileBytes(body, etags.strong(body), seq)
+    return FileBytes(body, etags.strong(body), file_id, seq)
 
 
 def least_shown(service: Service, min_confidence: float | None) -> float:
@@ -70,8 +72,10 @@ def least_shown(service: Service, min_confidence: float | None) -> float:
     return service.settings.model_confidence_threshold if min_confidence is None else min_confidence
 
 
-def _read(service: Service, file_id: UUID, asked: FileQuery, model: str | None) -> tuple[dict[str, Any] | None, int]:
-    """Return the answer with the latest reference, and the log entry that it was read at."""
+def _read(
+    service: Service, file_id: UUID, asked: FileQuery, model: str | None
+) -> tuple[dict[str, Any] | None, int | None]:
+    """Return the answer with the latest reference, and the log entry that it was read at where the log has the file."""
     receipts = service.lake.inbox.receipts(file_id)  # before the index, which has what leaves the inbox meanwhile
     service.index.catch_up()
     base_url, least = service.settings.public_url, least_shown(service, asked.min_confidence)
@@ -80,9 +84,9 @@ def _read(service: Service, file_id: UUID, asked: FileQuery, model: str | None) 
         found = recordings(service.index, file_id)
         if not found:
             if not receipts or service.index.erased([file_id]):
-                return None, seen.seq
+                return None, None
             pending = pending_answer(receipts[0], base_url, confidences=asked.confidences, transcript=asked.transcript)
-            return pending, seen.seq
+            return pending, None
         seq = found[0].seq
         detected = said = None
         if asked.confidences:
