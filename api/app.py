@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import files, models, uploads
+from api import audio, files, models, peaks, uploads
 from api.dependencies import Service
 from api.openapi import describe
 from api.problems import answer_problems
@@ -43,6 +43,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(uploads.router)
     app.include_router(files.router)
     app.include_router(models.router)
+    app.include_router(audio.router)
+    app.include_router(peaks.router)
     answer_problems(app)
     describe(app, keys=False, is_open=frozenset())
     return app
