@@ -8,7 +8,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from api import diff, erasing, files, health, history, models, predictions, references, search, uploads
+from api import audio, diff, erasing, files, health, history, models, peaks, predictions, references, search, uploads
 from api.cache import AnswerCache
 from api.dependencies import Service
 from api.docs import show_docs
@@ -74,6 +74,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(erasing.router)
     app.include_router(search.router)
     app.include_router(models.router)
+    app.include_router(audio.router)
+    app.include_router(peaks.router)
     app.include_router(references.router)
     app.include_router(predictions.router)
     app.include_router(diff.router)

@@ -13,6 +13,7 @@ Problem                       500
 ├── TooLargeProblem           413
 ├── LongAddressProblem        414
 ├── MediaTypeProblem          415
+├── RangeProblem              416
 ├── ForeignHostProblem        421
 ├── InvalidProblem            422
 ├── UnusableUploadProblem     422
@@ -20,7 +21,8 @@ Problem                       500
 ├── NotConfiguredProblem      501
 ├── StoreProblem              503
 ├── BehindProblem             503
-└── BusyProblem               503
+├── BusyProblem               503
+└── StreamsProblem            503
 """
 
 import logging
@@ -168,6 +170,15 @@ class MediaTypeProblem(Problem):
     headers: ClassVar[Mapping[str, str]] = {"Accept": "multipart/form-data"}
 
 
+class RangeProblem(Problem):
+    """Every range that `Range` asks for lies beyond the end of the file, whose size `Content-Range` has."""
+
+    status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+    kind = "range-not-satisfiable"
+    title = "The file is shorter"
+    example = "The file has 318764 bytes: ask for some of them, or leave `Range` out"
+
+
 class ForeignHostProblem(Problem):
     """A server without keys was asked under a name that is not its own: a page may have had that name point here."""
 
@@ -241,6 +252,16 @@ class BusyProblem(Problem):
     title = "Too many requests at once"
     example = "1000 requests are under way, the limit (API_MAX_REQUESTS): try again"
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+
+class StreamsProblem(Problem):
+    """As many streams of events are open as this server allows."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    kind = "too-many-streams"
+    title = "Too many streams are open"
+    example = "200 streams of events are open, the limit: close one, or try again later"
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": str(RETRY_AFTER_S)}
 
 
 class ProblemAnswer(BaseModel):

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -36,13 +36,20 @@ class AudioInfo:
     format: str  # container and codec, as libsndfile names them: "WAV/PCM_16"
 
 
-def probe(path: Path, *, max_duration_s: float, max_seconds: float = 120) -> AudioInfo:
+Listener = Callable[[NDArray[np.float32], int], None]
+"""Is given each block that is decoded, of shape (time, channel), and the sample rate in Hz."""
+
+
+def probe(
+    path: Path, *, max_duration_s: float, max_seconds: float = 120, listener: Listener | None = None
+) -> AudioInfo:
     """Decode the whole recording and say what it is.
 
     Args:
         path: A file in any format that libsndfile reads.
         max_duration_s: The longest recording that is accepted, in seconds.
         max_seconds: How long decoding may take; a small file can be made to decode for hours.
+        listener: Is given all of it, where that is of use.
 
     Raises:
         AudioError: It cannot be decoded to its end, is empty, or is beyond a limit.
@@ -60,6 +67,8 @@ def probe(path: Path, *, max_duration_s: float, max_seconds: float = 120) -> Aud
                 )
             if time.monotonic() > give_up_at:
                 raise AudioError(f"takes more than {max_seconds:g} s to decode, the limit: convert it to WAV or FLAC")
+            if listener is not None:
+                listener(block, file.samplerate)
         if not frames:
             raise AudioError("has no samples: check how it was recorded")
         return AudioInfo(frames / file.samplerate, file.samplerate, file.channels, f"{file.format}/{file.subtype}")

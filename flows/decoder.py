@@ -7,8 +7,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
-from features.audio import AudioInfo, probe
+from features.audio import AudioInfo
 from features.errors import AudioError
+from features.peaks import Peaks, probe_with_peaks
 from flows.runs import end_with_parent
 
 MEMORY_BYTES: Final = 4 << 30
@@ -27,8 +28,8 @@ class Decoder:
     def __exit__(self, *_: object) -> None:
         self._end()
 
-    def probe(self, path: Path) -> AudioInfo:
-        """Decode a recording and say what it is.
+    def probe(self, path: Path) -> tuple[AudioInfo, Peaks]:
+        """Decode a recording once, and say what it is and what its waveform looks like.
 
         Raises:
             AudioError: It cannot be used; see `features.audio.probe`.
@@ -37,7 +38,7 @@ class Decoder:
         if self._pool is None:
             self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin)
         try:
-            return self._pool.submit(probe, path, max_duration_s=self._max_duration_s).result()
+            return self._pool.submit(probe_with_peaks, path, max_duration_s=self._max_duration_s).result()
         except BrokenProcessPool as error:
             self._end()
             raise AudioError("ends the process that decodes it: convert it to WAV or FLAC") from error

@@ -24,6 +24,7 @@ from storage.inbox import Receipt
 from storage.index import PLANNING_TABLES, Index
 from storage.lake import Lake
 from storage.media import Blob
+from storage.peaks import Waveform
 from storage.settings import Settings, get_settings
 from storage.uploads import open_uploads
 
@@ -146,8 +147,8 @@ def ingest_batch(
             if source is None:
                 logger.warning("passed over: %s changed while it was read; the next run takes it", item.name)
                 continue
-            if source.blob.sha256 not in facts and unaccepted(index, [source]):
-                facts[source.blob.sha256] = _facts(lake, decoder, source.blob)
+            if source.blob.sha256 not in facts:
+                facts |= _decoded(lake, index, decoder, source)
         except OSError as error:
             logger.warning("passed over: %s cannot be read: %s", item.name, error.strerror or error)
             continue
@@ -161,6 +162,7 @@ def ingest_batch(
     for source in sources:
         if source.file_id in erased:
             lake.media.trash(source.blob.sha256, started_at)  # from where a lifted tombstone can still have them
+            lake.media.remove_beside(source.blob.sha256)
             logger.warning("erased: %s is not taken in again; remove it from %s", source.name, source.uri)
     for receipt in receipts:
         if receipt.file_id in known or receipt.file_id in erased:
@@ -189,8 +191,24 @@ def _stored(lake: Lake, index: Index, item: Waiting) -> Source | None:
     return Source(blob, item.kind, item.uri, item.title(), item.mtime_ns, datetime.now(UTC), item.etag)
 
 
+def _decoded(lake: Lake, index: Index, decoder: Decoder, source: Source) -> dict[str, dict[str, Any]]:
+    """Return a recording's row of the table files, by its hash, if it is to be decoded; none otherwise.
+
+    One that was taken in before there were peaks, or lost them, gets them now.
+
+    Raises:
+        OSError: Its bytes cannot be read.
+    """
+    sha256 = source.blob.sha256
+    if unaccepted(index, [source]):
+        return {sha256: _facts(lake, decoder, source.blob)}
+    if not index.erased([source.file_id]) and not lake.media.has_peaks(sha256):
+        _facts(lake, decoder, source.blob)
+    return {}
+
+
 def _facts(lake: Lake, decoder: Decoder, blob: Blob) -> dict[str, Any]:
-    """Decode a recording and return its row of the table files.
+    """Decode a recording, keep its peaks, and return its row of the table files.
 
     Raises:
         OSError: Its bytes cannot be read.
@@ -203,9 +221,13 @@ def _facts(lake: Lake, decoder: Decoder, blob: Blob) -> dict[str, Any]:
     }
     try:
         with lake.media.on_disk(blob.sha256) as path:
-            info = decoder.probe(path)
+            info, peaks = decoder.probe(path)
     except AudioError as error:
         return {**row, "status": "rejected", "reason": str(error)}
+    try:
+        lake.media.put_peaks(blob.sha256, Waveform(info.sample_rate, peaks.samples_per_pixel, peaks.values).encode())
+    except StoreError as error:  # a recording without its picture is still one
+        get_run_logger().warning("%s has no peaks: %s", blob.file_id, error)
     return {
         **row,
         "status": "accepted",

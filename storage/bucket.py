@@ -211,7 +211,22 @@ class Bucket:
 
         What it raises, all OSError: ESTALE when it was changed or removed since, EIO for anything else.
         """
-        return io.BufferedReader(_Blocks(self, found), BLOCK_BYTES)
+        return io.BufferedReader(self.reader(found), BLOCK_BYTES)
+
+    def reader(self, found: Object) -> io.RawIOBase:
+        """Open an object as it was found, for reading from any place in it: each read is a request. See `open`."""
+        return _Blocks(self, found)
+
+    def link(self, key: str, lasts_s: int, **headers: str) -> str:
+        """Return a signed address at which whoever has it gets an object for a while.
+
+        Args:
+            key: The object's.
+            lasts_s: For how long, in seconds.
+            headers: Of the answer there, by S3's names for them: ResponseContentType and others.
+        """
+        with self._asking("cannot be linked to"):
+            return str(self._wait(self._signed, key, lasts_s, headers))
 
     def block(self, found: Object, start: int, size_bytes: int) -> bytes:
         """Return a block of an object as it was found.
@@ -245,6 +260,14 @@ class Bucket:
     def _wait(self, ask: Callable[..., Awaitable[Any]], *arguments: Any, **named: Any) -> Any:
         """Run a coroutine on the thread that s3fs has for its own."""
         return sync(self._fs.loop, ask, *arguments, **named)
+
+    async def _signed(self, key: str, lasts_s: int, headers: Mapping[str, str]) -> str:
+        await self._fs.set_session()
+        client = await self._fs.get_s3(self.name)
+        address: str = await client.generate_presigned_url(
+            "get_object", Params={"Bucket": self.name, "Key": key, **headers}, ExpiresIn=lasts_s
+        )
+        return address
 
     async def _get(self, key: str, **request: str) -> bytes | None:
         """Return an object's bytes, or None; an answer that breaks off is asked for again."""
@@ -295,6 +318,14 @@ class _Blocks(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._found.size_bytes}[whence]
+        self._at = max(0, start + offset)
+        return self._at
 
     def readinto(self, buffer: Any, /) -> int:
         wanted = min(len(buffer), self._found.size_bytes - self._at)

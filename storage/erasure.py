@@ -126,8 +126,10 @@ def _remove_audio(lake: Lake, index: Index, file_id: UUID) -> None:
     for name in lake.store.names(folder):
         if not name.startswith(file_id.hex):
             continue
-        if not HASH.fullmatch(name):
-            lake.store.remove(f"{folder}/{name}")
+        if not HASH.fullmatch(name):  # what was made of it, and is made of the same bytes again if they come again
+            index.catch_up()
+            if index.erased([file_id]) or not needed(lake, index, file_id):
+                lake.store.remove(f"{folder}/{name}")
             continue
         lake.media.trash(name, datetime.now(UTC))
         index.catch_up()

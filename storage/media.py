@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import BinaryIO, Final
 from uuid import UUID
 
+from storage.errors import MissingError
 from storage.store import Store, writing
 
 TRASH: Final = "trash"
+PEAKS: Final = ".peaks"
 BLOCK_BYTES: Final = 1 << 20
 HASH: Final = re.compile("[0-9a-f]{64}")
 BLOB: Final = re.compile(rf"media/[0-9a-f]{{2}}/({HASH.pattern})(\..+)?")
@@ -84,6 +87,11 @@ def media_path(sha256: str) -> str:
     return f"media/{sha256[:2]}/{sha256}"
 
 
+def peaks_path(sha256: str) -> str:
+    """Return where the peaks of the recording with these bytes lie, beside it; see storage/peaks.py."""
+    return f"{media_path(sha256)}{PEAKS}"
+
+
 class Media:
     """The media store of a lake.
 
@@ -153,6 +161,42 @@ class Media:
         self.has(sha256)
         with self._store.on_disk(media_path(sha256)) as path:
             yield path
+
+    def open(self, sha256: str) -> io.RawIOBase:
+        """Open the bytes for reading from any place in them; they are taken back out of the trash where need be.
+
+        Raises:
+            MissingError: They are not in the store.
+        """
+        try:
+            return self._store.open(media_path(sha256))
+        except MissingError:
+            self.has(sha256)
+            return self._store.open(media_path(sha256))
+
+    def link(self, sha256: str, **headers: str) -> str | None:
+        """Return an address in the store at which whoever has it gets the bytes for a while; see `Store.link`."""
+        return self._store.link(media_path(sha256), **headers)
+
+    def put_peaks(self, sha256: str, content: bytes) -> None:
+        """Write the peaks of a recording beside it; the same bytes always have the same ones.
+
+        Raises:
+            StoreError: The store cannot be written, or is full.
+        """
+        self._store.write(peaks_path(sha256), content)
+
+    def peaks(self, sha256: str) -> bytes | None:
+        """Return the peaks of a recording; None where there are none, which nothing may rely on."""
+        return self._store.read(peaks_path(sha256))
+
+    def has_peaks(self, sha256: str) -> bool:
+        """Say whether there are peaks of a recording."""
+        return self._store.exists(peaks_path(sha256))
+
+    def remove_beside(self, sha256: str) -> None:
+        """Remove what was made of the bytes and lies beside them: of a recording that is not needed any more."""
+        self._store.remove(peaks_path(sha256))
 
     def trash(self, sha256: str, at: datetime) -> None:
         """Put the bytes where they are out of the way, and can still be had."""

@@ -12,7 +12,8 @@ from storage.errors import LogError, MissingError, StoreError
 from storage.lake import Lake
 from storage.live import ids_with_seq, named, older_rows
 from storage.manifest import SnapshotFile, decode, manifest_path, manifest_seqs
-from storage.media import TRASH, file_id_of, media_path
+from storage.media import PEAKS, TRASH, file_id_of, media_path
+from storage.peaks import decode as decode_peaks
 from storage.replay import Replay
 from storage.report import Findings
 from storage.store import Store
@@ -41,6 +42,21 @@ def look_at_media(lake: Lake, files: pl.DataFrame, replay: Replay, findings: Fin
         tombstone = replay.tombstones.get(file_id_of(sha256))
         if tombstone is None or tombstone.seq < seq:  # or else it was erased meanwhile
             findings.add("media", media_path(sha256), "the recording was accepted, and its bytes are gone", _RESTORE)
+
+
+def look_at_peaks(lake: Lake, findings: Findings) -> None:
+    """Look at each file of peaks; there need not be any."""
+    for stored in lake.store.found("media"):
+        if not stored.path.endswith(PEAKS):
+            continue
+        try:
+            content = lake.store.read(stored.path)
+            if content is not None:  # or else it was erased meanwhile
+                decode_peaks(content)
+        except (StoreError, ValueError) as error:
+            remedy = "Remove it; the recording has none then until it is sent again under another name"
+            findings.add("media", stored.path, f"these peaks cannot be used: {error}", remedy)
+        findings.looked_at["files of peaks"] += 1
 
 
 def look_at_inbox(lake: Lake, replay: Replay, findings: Findings, *, audio: bool) -> None:

@@ -1,6 +1,7 @@
 """A store in a bucket, or below a prefix in one. It must not know what the bytes mean."""
 
 import contextlib
+import io
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from storage.bucket import Bucket
 from storage.errors import MissingError
 from storage.place import S3Access, split_url
 from storage.steps import reached
-from storage.store import Stored, clear_hidden, hidden_file
+from storage.store import LINK_S, Stored, clear_hidden, hidden_file
 
 SETTING: Final = "AUDIOPHILE_DATA"
 
@@ -101,6 +102,18 @@ class S3Store:
                 raise MissingError(f"{self}: {path} is not there; restore it from a copy of the lake")
             file.close()
             yield place
+
+    def open(self, path: str) -> io.RawIOBase:
+        """Open the object as it is now: each read is a request, for exactly what is asked for."""
+        found = self._bucket.head(self._prefix + path)
+        if found is None:
+            raise MissingError(f"{self}: {path} is not there; restore it from a copy of the lake")
+        return self._bucket.reader(found)
+
+    def link(self, path: str, *, content_type: str, disposition: str) -> str | None:
+        """Return a signed address; it has the key's id in it, and not its secret."""
+        headers = {"ResponseContentType": content_type, "ResponseContentDisposition": disposition}
+        return self._bucket.link(self._prefix + path, LINK_S, **headers)
 
     def move(self, path: str, new_path: str) -> bool:
         """Copy on the server, then remove: what breaks off in between leaves both."""

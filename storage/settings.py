@@ -6,7 +6,7 @@ import re
 import tempfile
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
@@ -193,6 +193,13 @@ class Settings(BaseSettings):
         validation_alias="S3_BUCKET_URL",
         pattern=r"^(https?://[^\s?#]+)?$",
         description="Public base of links to objects in that bucket. Default: `s3://<AWS_S3_BUCKET>`.",
+    )
+
+    audio_from_s3: Literal["proxy", "redirect"] = Field(
+        "proxy",
+        validation_alias="AUDIO_FROM_S3",
+        description="How the API gives recordings of a store in a bucket: `proxy` passes their bytes on, `redirect` "
+        "sends clients to the bucket, which they have to reach, with an address signed for an hour.",
     )
 
     @field_validator("phrases", "demo_phrases", "api_cors_origins", mode="before")

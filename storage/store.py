@@ -5,6 +5,7 @@ bucket. A path is relative, with forward slashes, and always made by this packag
 """
 
 import contextlib
+import io
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from storage.errors import MissingError, StoreError
 from storage.steps import reached
 
 STAGING: Final = "media/staging"
+LINK_S: Final = 3600
 
 
 _durable: Final[set[Path]] = set()
@@ -77,6 +79,26 @@ class Store(Protocol):
 
         Raises:
             MissingError: Nothing is at `path`.
+        """
+
+    def open(self, path: str) -> io.RawIOBase:
+        """Open the bytes at `path` for reading from any place in them; a read may return less than was asked for.
+
+        What a read of it raises, all OSError, says nothing of what was read before.
+
+        Raises:
+            MissingError: Nothing is at `path`.
+        """
+
+    def link(self, path: str, *, content_type: str, disposition: str) -> str | None:
+        """Return an address at which whoever has it gets the bytes at `path` for LINK_S.
+
+        None: the store has no such addresses. Whether something is at `path` is not looked at.
+
+        Args:
+            path: Where they lie.
+            content_type: What the answer there says that they are.
+            disposition: Its Content-Disposition.
         """
 
     def move(self, path: str, new_path: str) -> bool:
@@ -194,6 +216,20 @@ class LocalStore:
         if not place.is_file():
             raise MissingError(f"{place}: is not there; restore it from a copy of the lake")
         yield place
+
+    def open(self, path: str) -> io.RawIOBase:
+        """Open the file; whoever reads it goes on when its name is removed."""
+        place = self.local_path(path)
+        try:
+            return place.open("rb", buffering=0)
+        except FileNotFoundError as error:
+            raise MissingError(f"{place}: is not there; restore it from a copy of the lake") from error
+        except OSError as error:
+            raise StoreError(f"{place}: cannot be read: {error.strerror}") from error
+
+    def link(self, path: str, *, content_type: str, disposition: str) -> str | None:  # noqa: ARG002
+        """Return None: nobody else can reach this disk."""
+        return None
 
     def move(self, path: str, new_path: str) -> bool:
         """Rename a file, durably."""

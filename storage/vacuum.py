@@ -157,6 +157,8 @@ def _blobs(lake: Lake, index: Index, before: datetime, now: datetime) -> list[St
         index.catch_up()
         if needed(lake, index, file_id_of(match[1])):
             lake.media.has(match[1])
+        else:
+            lake.media.remove_beside(match[1])
     return removed
 
 

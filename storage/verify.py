@@ -16,7 +16,7 @@ from storage.index import ALL_TABLES, PLANNING_TABLES, Index
 from storage.lake import Lake
 from storage.live import LiveFiles, look_for_erased_rows, state
 from storage.manifest import newest_seq
-from storage.objects import look_at_inbox, look_at_media, look_at_snapshots, look_for_erased_objects
+from storage.objects import look_at_inbox, look_at_media, look_at_peaks, look_at_snapshots, look_for_erased_objects
 from storage.place import Place
 from storage.replay import Replay
 from storage.report import Findings, Progress, Report
@@ -54,6 +54,8 @@ def verify(lake: Lake, *, audio: bool = True, progress: Progress | None = None) 
     look_for_erased_rows(live, replay, findings)
     look_at_snapshots(lake, replay, findings)
     look_at_media(lake, shown.files, replay, findings, audio=audio)
+    if audio:
+        look_at_peaks(lake, findings)
     look_at_inbox(lake, replay, findings, audio=audio)
     look_for_erased_objects(lake, replay, findings)
     if not audio:

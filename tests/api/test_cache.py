@@ -1,4 +1,4 @@
-"""Answers that are kept: given again as they are while the log says nothing new of their recording, and never longer."""
+"""Answers that are kept: given again while the log says nothing new of their recording, and never longer."""
 
 import uuid
 from typing import TYPE_CHECKING, Any

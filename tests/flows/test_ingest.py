@@ -10,8 +10,10 @@ import pytest
 
 from flows.ingest import BATCH_BYTES, BATCH_FILES, ingest, next_batch
 from flows.watch import Candidate
+from storage.errors import StoreError
 from storage.lake import Lake
-from storage.media import media_path
+from storage.media import Media, media_path
+from storage.peaks import decode
 from storage.recordings import recordings
 from storage.settings import get_settings
 
@@ -195,3 +197,38 @@ def test_uploads_come_before_a_large_folder_and_the_newest_first(lake: Lake, ton
     assert [item.name for item in batch[:3]] == ["second", "first", str(2 * BATCH_FILES - 1)]
     big = [Candidate("folder", "file:///big", "big", tmp_path, 2 * BATCH_BYTES, 999_999)]
     assert [item.name for item in next_batch([*folder, *big])] == ["big"]
+
+
+def test_a_recording_has_its_peaks_when_it_is_accepted(lake: Lake, incoming: Path, tone) -> None:
+    tone(incoming / "a.wav", 300, seconds=2)
+    (incoming / "notes.txt").write_text("no recording")
+    ingest()
+    found = by_name(lake)
+    kept = lake.media.peaks(found["a.wav"].sha256)
+    assert kept is not None
+    waveform = decode(kept)
+    assert (waveform.sample_rate, waveform.samples_per_pixel, waveform.values.shape) == (8000, 160, (100, 1, 2))
+    assert (abs(abs(waveform.values) - 0.3 * 128) <= 1).all()
+    assert lake.media.peaks(found["notes.txt"].sha256) is None
+
+
+def test_peaks_that_are_missing_are_made_when_the_recording_comes_again(lake: Lake, incoming: Path, tone) -> None:
+    first = tone(incoming / "first.wav", 300)
+    ingest()
+    sha256 = by_name(lake)["first.wav"].sha256
+    lake.media.remove_beside(sha256)
+    shutil.copy(first, incoming / "second.wav")
+    ingest()
+    assert lake.media.has_peaks(sha256)
+
+
+def test_peaks_that_cannot_be_written_keep_no_recording_out(
+    lake: Lake, incoming: Path, tone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("no room")
+
+    monkeypatch.setattr(Media, "put_peaks", full)
+    tone(incoming / "a.wav", 300)
+    ingest()
+    assert by_name(lake)["a.wav"].status == "accepted"
