@@ -331,6 +331,8 @@ def answer_to(scope: Scope, error: Exception) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
         headers, error = dict(error.headers or {}), _of_http(error)
+        if "Allow" in headers:
+            headers["Allow"] = _allowed(scope, headers["Allow"])
     elif isinstance(error, RequestValidationError):
         error = _of_validation(error)
     elif isinstance(error, UnknownReferenceError):
@@ -382,6 +384,13 @@ class AnswerProblems:
             if started or scope["type"] != "http":
                 raise  # the connection is cut, and so the client knows
             await answer_to(scope, error)(scope, receive, send)
+
+
+def _allowed(scope: Scope, methods: str) -> str:
+    """Return all methods that a path knows; Starlette names only those of the first route that has the path."""
+    path = getattr(scope.get("route"), "path", "").rstrip("/")
+    documented = scope["app"].openapi()["paths"].get(path, {})
+    return ", ".join(sorted({*methods.split(", "), *map(str.upper, documented)}))
 
 
 def _of_http(error: HTTPException) -> Problem:

@@ -98,6 +98,12 @@ def test_a_method_that_a_route_does_not_know_is_a_problem(api: "Api", method: st
     assert response.headers["allow"]
 
 
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_all_methods_that_a_path_knows_are_named(api: "Api", slash: str) -> None:
+    allowed = api.http.put(f"/api/files/{uuid.UUID(int=7)}{slash}").headers["allow"].split(", ")
+    assert {"DELETE", "GET"} <= set(allowed)
+
+
 def test_a_bug_is_a_problem_that_tells_nothing_of_the_inside(api: "Api", caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> None:
         raise RuntimeError("the inside")
