@@ -12,8 +12,8 @@ from typing import Final
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LINGER_S: Final = 10.0
-QUIET_S: Final = 1.0
+LINGER_S: Final = 2.0
+QUIET_S: Final = 0.5
 """A client that sends nothing for so long has stopped."""
 
 

@@ -4,7 +4,6 @@ The event loop collects what a client sends into blocks; each is parsed, hashed 
 know what becomes of the recording.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -16,11 +15,10 @@ from starlette.requests import ClientDisconnect
 
 from api.dependencies import Service
 from api.multipart import FIELD, OTHER_BYTES, Received, UploadBody, too_large
-from api.problems import MalformedProblem, MediaTypeProblem, SlowProblem, shown
+from api.problems import MalformedProblem, MediaTypeProblem, shown
 
 BLOCK_BYTES: Final = 1 << 18
 """What is held of each upload that is under way; larger blocks would gain nothing (ARCHITECTURE.md)."""
-IDLE_S: Final = 30.0
 MULTIPART: Final = "multipart/form-data"
 
 
@@ -82,24 +80,16 @@ async def _blocks(request: Request, body: UploadBody) -> AsyncIterator[bytes]:
 
 
 async def _pieces(request: Request) -> AsyncIterator[bytes]:
-    """Yield what arrives.
+    """Yield what arrives, in the time that `api.guard` gives it.
 
     Raises:
-        SlowProblem: Nothing did for IDLE_S.
+        SlowProblem: It does not.
         MalformedProblem: The client is gone, and nobody will read this.
     """
-    stream, size_bytes = request.stream(), 0
-    while True:
-        try:
-            async with asyncio.timeout(IDLE_S):
-                piece = await anext(stream, b"")
-        except TimeoutError:
-            raise SlowProblem(
-                f"After {size_bytes} bytes nothing of the body arrived for {IDLE_S:g} s, the limit: send it again"
-            ) from None
-        except ClientDisconnect:
-            raise MalformedProblem(f"The body ended after {size_bytes} bytes, before it was whole") from None
-        if not piece:
-            return
-        size_bytes += len(piece)
-        yield piece
+    size_bytes = 0
+    try:
+        async for piece in request.stream():
+            size_bytes += len(piece)
+            yield piece
+    except ClientDisconnect:
+        raise MalformedProblem(f"The body ended after {size_bytes} bytes, before it was whole") from None

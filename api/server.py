@@ -20,8 +20,6 @@ HEAD_BYTES: Final = 65_536  # beyond what came in its first piece, which asyncio
 UNREAD_S: Final = 120.0
 """For so long a client may leave an answer unread; a player that pauses asks again for the rest (Range)."""
 KEEP_ALIVE_S: Final = 15
-LINGER_S: Final = 2.0
-"""After an answer to a request whose body is still under way, so that the client gets to read it."""
 CONNECTIONS_PER_REQUEST: Final = 4  # most of them idle
 
 
@@ -30,7 +28,7 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._head_is_open, self._head_bytes, self._body_is_open = True, 0, False
+        self._head_is_open, self._head_bytes = True, 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
 
@@ -51,23 +49,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """End counting."""
-        self._head_is_open, self._body_is_open = False, True
+        self._head_is_open = False
         super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """Note that the body is whole."""
-        self._body_is_open = False
-        super().on_message_complete()
-
-    def on_response_complete(self) -> None:
-        """Let nobody go on with a body that has been answered."""
-        if self._body_is_open:
-            self.loop.call_later(LINGER_S, self._end_of, self.cycle)
-        super().on_response_complete()
-
-    def _end_of(self, cycle: object) -> None:
-        if self._body_is_open and self.cycle is cycle and self.transport is not None:
-            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless the head takes too many bytes or too long."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import httpx
 import orjson
 
+from tests.raw import connected
+
 BOUNDARY = b"----a-boundary"
 MULTIPART = f"multipart/form-data; boundary={BOUNDARY.decode()}"
 END = b"\r\n--" + BOUNDARY + b"--\r\n"
@@ -62,5 +64,5 @@ class Line:
 @contextlib.contextmanager
 def line_to(http: httpx.Client) -> Iterator[Line]:
     """Open a connection to the server of `http`."""
-    with socket.create_connection((http.base_url.host, http.base_url.port or 80), timeout=30) as connection:
+    with connected(http) as connection:
         yield Line(connection)

@@ -13,8 +13,9 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from api import guard, server
+from api import guard, lingering, server
 from api.guard import ADDRESS_BYTES, BODY_BYTES, HEADERS_BYTES
+from tests.api.conftest import WAV
 from tests.api.test_problems import problem
 from tests.raw import connected, exchanged, said
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "LINGER_S", 0.1)
+    monkeypatch.setattr(lingering, "LINGER_S", 0.1)
 
 
 Serve = Callable[..., contextlib.AbstractContextManager["Api"]]
@@ -87,7 +88,7 @@ def test_a_page_of_another_origin_can_change_nothing(api: "Api", headers: dict[s
 def test_this_servers_own_pages_and_what_is_no_browser_may_upload(api: "Api") -> None:
     own = f"http://127.0.0.1:{api.http.base_url.port}"
     for headers in ({}, {"Origin": own}, {"Sec-Fetch-Site": "same-origin", "Origin": own}, {"Sec-Fetch-Site": "none"}):
-        response = api.http.post("/api/files/upload", headers=headers, files={"file": ("a.wav", b"RIFF")})
+        response = api.http.post("/api/files/upload", headers=headers, files={"file": ("a.wav", WAV)})
         assert response.is_success
 
 
@@ -106,7 +107,7 @@ def test_an_origin_that_is_named_may_read_and_upload_and_sees_errors(serve: Serv
             assert preflight.status_code == 200
             assert preflight.headers["access-control-allow-origin"] == "https://app.example"
             assert "x-content-type-options" in preflight.headers
-            uploaded = api.http.post("/api/files/upload", headers=app | key, files={"file": ("a.wav", b"RIFF")})
+            uploaded = api.http.post("/api/files/upload", headers=app | key, files={"file": ("a.wav", WAV)})
             missing, wrong = (api.http.get(path, headers=app | key) for path in ("/api/files/x", "/nothing"))
             refused = api.http.get("/api/files/x", headers=app | {"X-API-Key": "y"})
             for response in (uploaded, missing, wrong, refused):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.api.conftest import WAV
 from tests.api.test_problems import problem
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def test_a_scope_that_a_key_lacks_is_named(locked: "Api", method: str, path: str
 
 
 def test_a_scope_lets_through_what_it_says(locked: "Api") -> None:
-    uploaded = {"files": {"file": ("a.wav", b"RIFF")}}
+    uploaded = {"files": {"file": ("a.wav", WAV)}}
     assert locked.http.post("/api/files/upload", headers=bearer(UPLOADER), **uploaded).status_code == 201
     assert locked.http.post("/api/files/upload", headers=bearer(ALL), **uploaded).status_code == 200
     assert locked.http.put("/api/files", headers=bearer(ALL)).status_code == 405
@@ -86,7 +87,7 @@ def test_a_key_that_is_sent_twice_is_refused(locked: "Api") -> None:
 
 def test_with_keys_any_host_and_origin_may_ask(locked: "Api") -> None:
     headers = bearer(ALL) | {"Host": "audio.example", "Origin": "https://elsewhere.example"}
-    response = locked.http.post("/api/files/upload", headers=headers, files={"file": ("a.wav", b"RIFF")})
+    response = locked.http.post("/api/files/upload", headers=headers, files={"file": ("a.wav", WAV)})
     assert response.status_code == 201
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from api import lingering, receiving
+from api import guard, lingering
 from api.receiving import BLOCK_BYTES
 from storage.media import media_path
 from tests.api.conftest import WAV
@@ -110,14 +110,14 @@ def test_a_body_without_its_closing_boundary_is_malformed(api: "Api", content: b
 
 
 def test_a_body_that_stands_still_is_given_up(api: "Api", monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiving, "IDLE_S", 0.2)
+    monkeypatch.setattr(guard, "BODY_PAUSE_S", 0.2)
     monkeypatch.setattr(lingering, "QUIET_S", 0.1)
     with line_to(api.http) as line:
         line.head("Content-Length: 1000000")
         line.socket.sendall(part() + WAV)
         status, headers, answer = line.answer()
         assert (status, headers["connection"]) == (408, "close")
-        assert "0.2 s" in answer["detail"]
+        assert answer["type"] == "/problems/too-slow"
         assert line.socket.recv(1) == b"", "and the connection is closed"
     wait_until_nothing_is_stored(api)
 
