@@ -46,6 +46,7 @@ TAGS: Final = [
         "changes, and older ones stay readable for as long as they are kept.",
     },
     {"name": "models", "description": "The model group."},
+    {"name": "audio", "description": "Recordings to be heard, and their waveforms to be seen."},
     {"name": "operations", "description": "For who runs the service."},
 ]
 

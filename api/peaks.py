@@ -27,11 +27,11 @@ router = APIRouter(prefix="/api/peaks", tags=["audio"])
 class Peaks(BaseModel):
     """A waveform in audiowaveform's JSON, as players take it."""
 
-    version: Literal[2]
-    channels: int = Field(examples=[1])
+    version: Literal[2] = Field(description="Of the format.")
+    channels: int = Field(description="Of the recording.", examples=[1])
     sample_rate: int = Field(description="Of the recording, in Hz.", examples=[16_000])
     samples_per_pixel: int = Field(description="How many samples of a channel one pixel is of.", examples=[32_000])
-    bits: Literal[8]
+    bits: Literal[8] = Field(description="Of a value.")
     length: int = Field(description="How many pixels there are.", examples=[5])
     data: list[Annotated[int, Field(ge=-128, le=127)]] = Field(
         description="Of each pixel and, in it, of each channel the least and the greatest sample, times 128.",

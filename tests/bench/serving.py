@@ -25,7 +25,7 @@ import numpy as np
 from storage.index import PLANNING_TABLES
 from storage.lake import Lake
 from tests.bench.commits import refresh
-from tests.bench.measures import Figures, p50, timed
+from tests.bench.measures import Figures, p50, say, timed
 from tests.bench.wrk import Asked, wrk
 
 HOT: Final = 1_000  # often-asked files
@@ -223,5 +223,7 @@ def measure(root: Path) -> Figures:
             ("stream", lambda: measure_stream(url, running.pid, len(every))),
         ):
             with timed(f"asking the API: {name}"):
-                figures |= step()
+                found = step()
+                say(str(found))
+                figures |= found
     return figures
