@@ -1,10 +1,12 @@
 """Runs the API. `python -m api`."""
 
+import contextlib
 import sys
 
 import uvicorn
 
 from api.app import create_app
+from api.ending import EndingServer
 from storage.errors import StorageError
 from storage.lake import open_store
 from storage.probe import require_conditional_writes
@@ -18,13 +20,19 @@ def main() -> None:
         require_conditional_writes(open_store(settings.place))
     except StorageError as error:
         sys.exit(f"audiophile: {error}")
-    uvicorn.run(
-        create_app(settings),
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
         host=settings.api_host,
         port=settings.api_port,
         log_level="warning",
         timeout_graceful_shutdown=3,
     )
+    server = EndingServer(config, app.state.news.end)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(1)  # uvicorn has said why
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import audio, files, models, peaks, uploads
+from api import audio, events, files, models, peaks, uploads
 from api.dependencies import Service
+from api.news import News
 from api.openapi import describe
 from api.problems import answer_problems
 from api.trigger import IngestTrigger
@@ -22,7 +23,8 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         lake = Lake.open(settings.place)
-        service = Service(settings, lake, lake.index(), IngestTrigger(settings.prefect_url))
+        service = Service(settings, lake, lake.index(), IngestTrigger(settings.prefect_url), news)
+        news.begin()
         follower = threading.Thread(target=service.follow, name="index", daemon=True)
         follower.start()
         service.trigger.start()
@@ -33,6 +35,7 @@ def create_app(settings: Settings) -> FastAPI:
         follower.join()
         service.index.close()
 
+    news = News()
     app = FastAPI(
         title="Audiophile",
         version=version("audiophile"),
@@ -40,11 +43,13 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
     )
+    app.state.news = news
     app.include_router(uploads.router)
     app.include_router(files.router)
     app.include_router(models.router)
     app.include_router(audio.router)
     app.include_router(peaks.router)
+    app.include_router(events.router)
     answer_problems(app)
     describe(app, keys=False, is_open=frozenset())
     return app

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
+from api.news import News
 from api.trigger import IngestTrigger
 from storage.errors import StorageError
 from storage.index import Index
@@ -34,6 +35,7 @@ class Service:
     lake: Lake
     index: Index
     trigger: IngestTrigger
+    news: News = field(default_factory=News)
     _looked_at_s: float = -math.inf
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -59,11 +61,15 @@ class Service:
     def follow(self) -> None:
         """Keep the index caught up, until the API ends; an error of the store is logged once, and tried again."""
         failure, pause_s = "", POLL_BUCKET_S if self.lake.place.is_s3 else POLL_S
+        heard_seq = self.index.applied_seq
         while not self._stop.wait(pause_s):
             started_s = time.monotonic()
             try:
                 self.index.catch_up()
                 self._looked_at_s = started_s
+                if self.index.applied_seq != heard_seq:  # whoever caught up
+                    heard_seq = self.index.applied_seq
+                    self.news.ring()
                 self.index.rebase()
                 failure = ""
             except StorageError as error:
