@@ -1,12 +1,12 @@
 """Runs the API. `python -m api`."""
 
+import contextlib
 import resource
 import sys
 from typing import Final
 
-import uvicorn
-
 from api.app import create_app
+from api.ending import EndingServer
 from api.server import CONNECTIONS_PER_REQUEST, server_config
 from storage.errors import StorageError
 from storage.lake import open_store
@@ -25,8 +25,9 @@ def main() -> None:
     except StorageError as error:
         sys.exit(f"audiophile: {error}")
     allow_connections()
+    app = create_app(settings)
     config = server_config(
-        create_app(settings),
+        app,
         host=settings.api_host,
         port=settings.api_port,
         log_level="warning",
@@ -34,7 +35,11 @@ def main() -> None:
     )
     with config.bind_socket() as listening:
         print(welcome(settings), file=sys.stderr, flush=True)  # noqa: T201  what a user reads; stdout has requests
-        uvicorn.Server(config).run(sockets=[listening])
+        server = EndingServer(config, app.state.news.end)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listening])
+    if not server.started:
+        sys.exit(1)  # uvicorn has said why
 
 
 def welcome(settings: Settings) -> str:

@@ -47,6 +47,7 @@ TAGS: Final = [
     },
     {"name": "models", "description": "The model group."},
     {"name": "audio", "description": "Recordings to be heard, and their waveforms to be seen."},
+    {"name": "events", "description": "What happens, as it happens."},
     {"name": "operations", "description": "For who runs the service."},
 ]
 
