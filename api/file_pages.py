@@ -60,25 +60,26 @@ class Pages:
         self._order = sorted(self._pending)
         self.etag = self._tag(seq, [receipt.path for receipt in receipts])
 
-    def page(self, after: UUID | None, limit: int, *, most_rows: int | None = None) -> Page:
+    def page(self, after: UUID | None, limit: int, *, most_rows: int, scan: bool = False) -> Page:
         """Return the files after one.
 
         Args:
             after: The last one of the page before.
             limit: How many at most.
-            most_rows: Of their rows at most: others follow, down to the last file, and nothing is to be kept of them.
+            most_rows: How many rows of theirs at most, unless the first one has more: then the page is shorter.
+            scan: Pages follow, down to the last file, and nothing is to be kept of them in memory.
         """
         try:
-            return self._page(after, limit, most_rows)
+            return self._page(after, limit, most_rows, scan=scan)
         except IndexDamagedError:  # and it has been made anew
-            return self._page(after, limit, most_rows)
+            return self._page(after, limit, most_rows, scan=scan)
 
-    def _page(self, after: UUID | None, limit: int, most_rows: int | None) -> Page:
-        shown = Shown(self._asked.confidences, self._asked.transcript, most_rows, scan=most_rows is not None)
+    def _page(self, after: UUID | None, limit: int, most_rows: int, *, scan: bool) -> Page:
+        shown = Shown(self._asked.confidences, self._asked.transcript, most_rows, scan)
         with self._listing.reading():
             chosen = []
             if self._asked.status != "pending":
-                chosen = self._listing.choose(self._wanted, after, limit + 1, scan=shown.scan)
+                chosen = self._listing.choose(self._wanted, after, limit + 1, scan=scan)
             waiting = self._waiting(after, limit + 1)
             every = sorted([*(row.file_id for row in chosen), *map(str, waiting)])
             keys = every[:limit]

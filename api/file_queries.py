@@ -59,7 +59,8 @@ class FilesQuery(ShownQuery):
         None,
         ge=1,
         le=MAX_LIMIT,
-        description="A page of this many at most, from 1 to 1000. Default: all, in one array.",
+        description="A page of this many at most, from 1 to 1000; fewer where they have very much to show. "
+        "Default: all, in one array.",
         examples=[100],
     )
     after: UUID | None = Field(None, description="Only files with a higher id: of the last file of the page before.")

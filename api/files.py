@@ -25,15 +25,18 @@ FILES_AT_ONCE: Final = 300
 ROWS_AT_ONCE: Final = 10_000
 """What a list as a whole holds in memory at a time: detections and seconds of transcript, unless one file has more."""
 
+ROWS_A_PAGE: Final = 100_000
+"""And a page, which therefore may have fewer files than `limit`."""
+
 _EXAMPLE: Final[dict[str, Any]] = {
     "id": "e5a26b3d-29e5-b0bc-8dbd-72c11d16a380",
     "file": "beckett.wav",
     "status": "accepted",
     "duration": 9.963,
-    "sample_rate": 22050,
+    "sample_rate": 16000,
     "channels": 1,
     "format": "WAV/PCM_16",
-    "size": 439412,
+    "size": 318978,
     "demo": True,
     "ingested_at": "2026-01-31T12:00:00Z",
     "reference": "30fcad1d-e0db-56eb-bddf-1151ff4512e4",
@@ -77,10 +80,10 @@ def list_files(service: ServiceDep, request: Request, asked: FilesOf) -> Respons
         return unchanged
     headers = etags.tagged(pages.etag)
     if asked.limit is None:
-        first = pages.page(asked.after, FILES_AT_ONCE, most_rows=ROWS_AT_ONCE)
+        first = pages.page(asked.after, FILES_AT_ONCE, most_rows=ROWS_AT_ONCE, scan=True)
         content = _no_body() if request.method == "HEAD" else _stream(pages, first)
         return StreamingResponse(content, media_type="application/json", headers=headers)
-    page = pages.page(asked.after, asked.limit)
+    page = pages.page(asked.after, asked.limit, most_rows=ROWS_A_PAGE)
     if page.next is not None:
         headers |= next_link(request, service.settings.public_url, after=page.next)
     return Response(encoded(page.answers), media_type="application/json", headers=headers)
@@ -117,7 +120,7 @@ async def _stream(pages: Pages, page: Page) -> AsyncIterator[bytes]:
     yield b"[" + _joined(page)
     try:
         while page.next is not None:
-            page = await run_in_threadpool(pages.page, page.next, FILES_AT_ONCE, most_rows=ROWS_AT_ONCE)
+            page = await run_in_threadpool(pages.page, page.next, FILES_AT_ONCE, most_rows=ROWS_AT_ONCE, scan=True)
             if page.answers:
                 yield b"," + _joined(page)
     except Exception:

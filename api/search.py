@@ -55,7 +55,7 @@ _EXAMPLE: Final[dict[str, Any]] = {
     "end": 5.8,
     "text": "Ever tried, ever failed, no matter, try again.",
     "model": "moonshine-tiny-en",
-    "model_version": "3bc1971806bf",
+    "model_version": "660891db9878",
     "reference": "30fcad1d-e0db-56eb-bddf-1151ff4512e4",
 }
 

@@ -16,6 +16,9 @@ from storage.index import Index
 from storage.ranges import ID, Range, latest_in
 from storage.recordings import Prediction, Recording, Utterance, in_order
 
+SECOND_ROWS: Final = 4
+"""Detections and texts in a second of one channel: more than models find as a rule."""
+
 _PREDICTIONS: Final = f"{ID}, seq, model, model_version, channel, utterance, label, start_s, end_s, confidence"
 _UTTERANCES: Final = f"{ID}, seq, model, model_version, channel, utterance, start_s, end_s, text"
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,7 +32,7 @@ class Shown:
         predictions: Their detections.
         utterances: The texts.
         most_rows: Stop at a recording with which there would be more rows than that, unless it is the first. None: at
-            none.
+            none. Recordings that are short together are not counted, but taken to have SECOND_ROWS a second.
         scan: Pages follow from the first recording to the last; see `Range`.
     """
 
@@ -109,13 +112,16 @@ class Listing:
 
     def _as_many_as_allowed(self, chosen: Sequence[FileRow], shown: Shown, *, sparse: bool) -> Sequence[FileRow]:
         """Return as many of the recordings as may be read at once: detections are counted, a text takes a second."""
+        assert shown.most_rows is not None  # noqa: S101  for the type checker
+        if sum(map(_channel_seconds, chosen)) * SECOND_ROWS <= shown.most_rows:
+            return chosen
         within = self._range([UUID(row.file_id) for row in chosen], shown, sparse=sparse)
         counts = latest_in(self._index, within) if shown.predictions else {}
         rows = 0.0
         for number, row in enumerate(chosen):
             rows += counts.get(row.file_id, (0, 0))[1]
-            rows += (row.duration_s or 0.0) * (row.channels or 1) if shown.utterances else 0.0
-            if number and shown.most_rows is not None and rows > shown.most_rows:
+            rows += _channel_seconds(row) if shown.utterances else 0.0
+            if number and rows > shown.most_rows:
                 return chosen[:number]
         return chosen
 
@@ -214,6 +220,10 @@ class Listing:
 def at(since_1970_us: int | None) -> Any:
     """Return the time that many microseconds after the beginning of 1970, UTC; None of None."""
     return None if since_1970_us is None else _1970 + timedelta(microseconds=since_1970_us)
+
+
+def _channel_seconds(row: FileRow) -> float:
+    return (row.duration_s or 0.0) * (row.channels or 1)
 
 
 def _names(sources: Iterable[tuple[str, str, str, int]]) -> dict[str, tuple[str, bool]]:

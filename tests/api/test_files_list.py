@@ -58,6 +58,14 @@ def test_pages_that_are_linked_are_the_whole_list(full: tuple[Api, list[str]], l
     assert pages[-1]
 
 
+def test_a_page_with_very_much_to_show_is_shorter(full: tuple[Api, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    api, ids = full
+    monkeypatch.setattr(files, "ROWS_A_PAGE", 1)
+    pages = walked(api, limit=5, transcript="true")
+    assert len(pages) > 1
+    assert [answer["id"] for page in pages for answer in page] == ids
+
+
 def test_links_keep_what_was_asked_whatever_it_is(full: tuple[Api, list[str]]) -> None:
     api, _ = full
     hostile = ".wav"
@@ -75,7 +83,7 @@ def test_a_streamed_list_is_one_array_however_it_is_read(
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["transfer-encoding"] == "chunked"
     assert [one["id"] for one in answer.json()] == ids
-    monkeypatch.setattr(files, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(files, "ROWS_AT_ONCE", 0)
     assert api.files() == answer.json()
     assert api.files(after=ids[1]) == answer.json()[2:]
     assert api.files(after=ids[-1]) == []
