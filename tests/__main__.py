@@ -15,7 +15,7 @@ from typing import IO, Final
 
 PROJECT: Final = Path(__file__).parents[1]
 SERVICE: Final = "tests/system"
-OTHERS: Final = ("-n", "2", "--dist", "loadgroup", "--ignore", SERVICE)
+OTHERS: Final = ("-n", "2", "--dist", "loadfile", "--ignore", SERVICE)
 
 
 def main() -> int:

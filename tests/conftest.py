@@ -5,11 +5,15 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from flows.runs import end_quietly
 from storage.settings import ENV_FILE, Settings
 from tests.s3 import S3Server
 from tests.s3 import s3_server as running_s3_server
+
+NEED_PREFECT = ("tests/flows/", "tests/test_notebooks.py")
 
 
 def pytest_configure() -> None:
@@ -20,11 +24,19 @@ def pytest_configure() -> None:
     end_quietly()  # DuckDB's report of what is alive at the interpreter's end would hide the summary
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what needs Prefect's server in one process, which alone pays for it, and else each file in one."""
-    for item in items:
-        needs_prefect = "prefect_url" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("prefect" if needs_prefect else str(item.path)))
+class OnePrefect(LoadFileScheduling):
+    """Gives each process of xdist a file at a time, but all that need Prefect's server to one, which alone starts it.
+
+    This is no loadgroup: its groups are not seen by xdist 3.8 with pytest 9.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "prefect" if nodeid.startswith(NEED_PREFECT) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OnePrefect | None:
+    return OnePrefect(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(autouse=True)
