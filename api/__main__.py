@@ -4,9 +4,8 @@ import resource
 import sys
 from typing import Final
 
-import uvicorn
-
 from api.app import create_app
+from api.ending import EndingServer
 from api.server import CONNECTIONS_PER_REQUEST, server_config
 from storage.errors import StorageError
 from storage.lake import open_store
@@ -25,8 +24,9 @@ def main() -> None:
     except StorageError as error:
         sys.exit(f"audiophile: {error}")
     allow_connections()
+    app = create_app(settings)
     config = server_config(
-        create_app(settings),
+        app,
         host=settings.api_host,
         port=settings.api_port,
         log_level="warning",
@@ -34,7 +34,7 @@ def main() -> None:
     )
     with config.bind_socket() as listening:
         print(welcome(settings), file=sys.stderr, flush=True)  # noqa: T201  what a user reads; stdout has requests
-        uvicorn.Server(config).run(sockets=[listening])
+        EndingServer(config, app.state.news.end).run(sockets=[listening])
 
 
 def welcome(settings: Settings) -> str:

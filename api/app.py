@@ -8,7 +8,21 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from api import audio, diff, erasing, files, health, history, models, peaks, predictions, references, search, uploads
+from api import (
+    audio,
+    diff,
+    erasing,
+    events,
+    files,
+    health,
+    history,
+    models,
+    peaks,
+    predictions,
+    references,
+    search,
+    uploads,
+)
 from api.cache import AnswerCache
 from api.dependencies import Service
 from api.docs import show_docs
@@ -16,6 +30,7 @@ from api.guard import Guard, is_open
 from api.headers import SecureHeaders, cors
 from api.lingering import Linger
 from api.metrics import registry
+from api.news import News
 from api.observe import AccessLog, Observe, Traffic
 from api.openapi import TAGS, describe, operation_id
 from api.problems import AnswerProblems, answer_problems
@@ -30,7 +45,8 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         lake = Lake.open(settings.place)
-        service = Service(settings, lake, lake.index(), Trigger(settings.prefect_url))
+        service = Service(settings, lake, lake.index(), Trigger(settings.prefect_url), news)
+        news.begin()
         follower = threading.Thread(target=service.follow, name="index", daemon=True)
         follower.start()
         service.trigger.start()
@@ -45,6 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
         follower.join()
         service.index.close()
 
+    news = News()
     traffic, access_log = Traffic(), AccessLog() if settings.api_access_log else None
     cors_if_wanted = [Middleware(cors, settings.api_cors_origins)] if settings.api_cors_origins else []
     app = FastAPI(
@@ -69,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(AnswerCache),
         ],
     )
+    app.state.news = news
     app.include_router(uploads.router)
     app.include_router(files.router)
     app.include_router(erasing.router)
@@ -76,6 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(models.router)
     app.include_router(audio.router)
     app.include_router(peaks.router)
+    app.include_router(events.router)
     app.include_router(references.router)
     app.include_router(predictions.router)
     app.include_router(diff.router)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
+from api.news import News
 from api.trigger import Trigger
 from storage.errors import StorageError
 from storage.index import Index
@@ -34,6 +35,7 @@ class Service:
     lake: Lake
     index: Index
     trigger: Trigger
+    news: News = field(default_factory=News)
     failure: str = ""  # why the index cannot be caught up
     _looked_at_s: float = -math.inf
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -64,11 +66,15 @@ class Service:
     def follow(self) -> None:
         """Keep the index caught up, until the API ends; an error of the store is logged once, and tried again."""
         pause_s = POLL_BUCKET_S if self.lake.place.is_s3 else POLL_S
+        heard_seq = self.index.applied_seq
         while not self._stop.wait(pause_s):
             started_s = time.monotonic()
             try:
                 self.index.catch_up()
                 self._looked_at_s = started_s
+                if self.index.applied_seq != heard_seq:  # whoever caught up
+                    heard_seq = self.index.applied_seq
+                    self.news.ring()
                 self.index.rebase()
                 self.failure = ""
             except StorageError as error:

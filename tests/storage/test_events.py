@@ -1,0 +1,134 @@
+"""Events after a position: in order, once each, the same from any index, whatever maintenance does."""
+
+import uuid
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.erasure import erase, lift
+from storage.events import Event, Position, events_after
+from storage.index import Index
+from storage.snapshot import fold
+from tests.storage.conftest import Author
+
+START = Position(0)
+
+
+def told(index: Index, position: Position = START, limit: int = 500) -> list[Event]:
+    """Return everything after a position, batch by batch."""
+    events: list[Event] = []
+    while True:
+        batch = events_after(index, position, limit)
+        events += batch.events
+        position = batch.position
+        if batch.is_last:
+            assert position == Position(max(index.applied_seq, position.seq))
+            return events
+
+
+def kinds(events: list[Event]) -> list[str]:
+    return [event.kind for event in events]
+
+
+@pytest.fixture
+def lived(author: Author) -> list[UUID]:
+    """Two recordings, one of them erased, a rejected one, a reference, and three held ones: one of them is released."""
+    ids = author.ingest("a", "b")
+    author.ingest("c", status="rejected")
+    author.group({"m": "v1"})
+    author.refresh({(ids[0], "m"): [("x", 0.9)]})
+    erase(author.lake, author.index, [ids[1]], uuid.uuid4())
+    for number in range(3):
+        row = author.coverage_row(ids[0], "m", version=f"v{number}")
+        author.commit("refresh", reference=UUID(int=number + 1), held=True, coverage=[row], counts={"files": number})
+    author.commit("reject", reference=UUID(int=1))
+    author.commit("release", reference=UUID(int=2))
+    return ids
+
+
+def test_each_thing_that_happened_is_told_once_in_the_logs_order(author: Author, lived: list[UUID]) -> None:
+    events = told(author.index)
+    assert kinds(events) == ["accepted", "rejected", "published", "erased", "published"]
+    accepted, rejected, refreshed, erased, released = events
+    assert (accepted.file_id, accepted.name, accepted.reason) == (lived[0], "a", None)
+    assert (rejected.name, rejected.reason) == ("c", "no audio in it")
+    assert refreshed.counts == {}
+    assert (erased.file_id, erased.name) == (lived[1], str(lived[1])), "nothing but its id"
+    assert (released.reference, released.counts) == (UUID(int=2), {"files": 1})
+    assert released.position.seq == author.index.applied_seq
+    assert [event.position for event in events] == sorted(event.position for event in events)
+    assert all(event.at.tzinfo for event in events)
+
+
+def test_a_reference_is_told_only_when_it_is_first_released(author: Author, lived: list[UUID]) -> None:
+    before = Position(author.index.applied_seq)
+    author.commit("release", reference=UUID(int=2))
+    author.commit("release", reference=uuid.uuid4())
+    assert told(author.index, before) == []
+    author.commit("release", reference=UUID(int=3))
+    assert [event.reference for event in told(author.index, before)] == [UUID(int=3)]
+
+
+def test_from_any_position_and_in_any_batches_nothing_is_lost_or_repeated(author: Author, lived: list[UUID]) -> None:
+    author.ingest(*(f"many {number}" for number in range(3)))
+    events = told(author.index)
+    for limit in (1, 500):
+        assert told(author.index, limit=limit) == events
+        for number, event in enumerate(events):
+            assert told(author.index, event.position, limit) == events[number + 1 :]
+    seq = events[-1].position.seq
+    assert told(author.index, Position(seq - 1)) == events[-3:]
+    assert told(author.index, Position(seq)) == []
+
+
+def test_every_index_tells_the_same(author: Author, lived: list[UUID]) -> None:
+    events = told(author.index)
+    fold(author.lake.store, author.index, after=1)
+    with author.lake.index() as from_snapshot:
+        assert from_snapshot.start_seq == author.index.applied_seq
+        assert told(from_snapshot) == events
+        author.ingest("later")
+        from_snapshot.catch_up()
+        assert told(from_snapshot)[:-1] == events
+        assert told(from_snapshot, events[-1].position) == told(author.index, events[-1].position)
+        assert [event.name for event in told(from_snapshot, events[-1].position)] == ["later"]
+
+
+def test_what_is_erased_meanwhile_moves_no_other(author: Author) -> None:
+    ids = sorted(author.ingest("a", "b", "c"))
+    (_, second, third) = told(author.index)
+    erase(author.lake, author.index, ids[:1], uuid.uuid4())
+    assert told(author.index)[:2] == [second, third]
+    assert told(author.index, second.position)[0] == third
+    lift(author.lake, author.index, ids[:1], uuid.uuid4())
+    assert kinds(told(author.index)) == ["accepted", "accepted", "erased"]
+
+
+def test_what_was_rejected_and_is_accepted_now_is_told_as_that(author: Author) -> None:
+    (file_id,) = author.ingest("a", status="rejected")
+    assert kinds(told(author.index)) == ["rejected"]
+    seen = told(author.index)[0].position
+    author.commit("ingest", files=[author.file_row("a")])
+    assert [(event.kind, event.file_id) for event in told(author.index)] == [("accepted", file_id)]
+    assert kinds(told(author.index, seen)) == ["accepted"]
+
+
+def test_a_lake_without_entries_tells_nothing(author: Author) -> None:
+    batch = events_after(author.index, START)
+    assert (batch.events, batch.position, batch.is_last) == ((), START, True)
+
+
+@given(seq=st.integers(0, 10**18 - 1), n=st.integers(0, (1 << 128) - 1))
+def test_a_position_survives_being_written(seq: int, n: int) -> None:
+    assert Position.parse(str(Position(seq, n))) == Position(seq, n)
+    assert Position.parse(str(Position(seq))) == Position(seq)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-", "1-", "-1", "x", "1-g", "1 ", "1\n", "+1", "1-" + "0" * 33, "9" * 19, "1-2-3"]
+)
+def test_anything_else_is_no_position(text: str) -> None:
+    with pytest.raises(ValueError, match="a position is"):
+        Position.parse(text)
