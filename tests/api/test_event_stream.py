@@ -18,12 +18,12 @@ from typing import Any
 import fastapi.routing
 import httpx
 import pytest
-import uvicorn
 
 import api.events as api_events
 import api.news as api_news
 from api.app import create_app
 from api.ending import EndingServer
+from api.server import server_config
 from storage.erasure import erase
 from storage.settings import Settings
 from tests.api.conftest import Api
@@ -207,7 +207,7 @@ def test_streams_end_by_themselves_when_the_service_does(
     app = create_app(Settings(_env_file=None, AUDIOPHILE_DATA=tmp_path / "data", PREFECT_API_URL=nowhere))  # type: ignore[call-arg]
     with socket.socket() as bound, caplog.at_level(logging.WARNING):
         bound.bind(("127.0.0.1", 0))
-        server = EndingServer(uvicorn.Config(app, log_config=None, ws="none"), app.state.news.end)
+        server = EndingServer(server_config(app, log_config=None), app.state.news.end)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         thread.start()
         wait_until(lambda: server.started)
