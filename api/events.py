@@ -36,32 +36,32 @@ router = APIRouter(prefix="/api/events", tags=["events"])
 class FileAccepted(BaseModel):
     """Data of `file.accepted`: a recording was taken in, and predictions follow."""
 
-    id: UUID
+    id: UUID = Field(description="Of the file.")
     file: str = Field(description="Its earliest name.", examples=["beckett.wav"])
-    url: str
-    at: datetime
+    url: str = Field(description="Where its answer is.")
+    at: datetime = Field(description="When the log said so.")
 
 
 class FileRejected(FileAccepted):
     """Data of `file.rejected`: it cannot be used."""
 
-    reason: str
+    reason: str = Field(description="Why not.")
 
 
 class FileErased(BaseModel):
     """Data of `file.erased`: nothing but its id is left."""
 
-    id: UUID
-    at: datetime
+    id: UUID = Field(description="Of the file.")
+    at: datetime = Field(description="When the log said so.")
 
 
 class ReferencePublished(BaseModel):
     """Data of `reference.published`: files show it from now on. It may have been held, and released now."""
 
-    reference: UUID
+    reference: UUID = Field(description="Its id.")
     counts: dict[str, float] = Field(description="What its run counted.", examples=[{"files": 6}])
-    url: str
-    at: datetime
+    url: str = Field(description="Where its answer is.")
+    at: datetime = Field(description="When the log said so.")
 
 
 Told = FileAccepted | FileRejected | FileErased | ReferencePublished
