@@ -63,15 +63,18 @@ class PeaksMaker:
         if not self._samples_per_pixel:
             self._samples_per_pixel = max(1, round(START_S * sample_rate))
         waveform = np.ascontiguousarray(block.T)  # a minimum over what lies together takes a thirtieth of the time
-        missing = self._samples_per_pixel - self._begun_samples if self._begun_samples else 0
-        if missing:
-            self._begin(waveform[:, :missing])
-        whole = (waveform.shape[1] - missing) // self._samples_per_pixel
-        if whole > 0:
-            end = missing + whole * self._samples_per_pixel
-            self._add(_extremes(waveform[:, missing:end], self._samples_per_pixel))
-            missing = end
-        self._begin(waveform[:, missing:])
+        per_pixel, samples = self._samples_per_pixel, waveform.shape[1]
+        if not samples:
+            return
+        missing = per_pixel - self._begun_samples if self._begun is not None else 0
+        starts = np.arange(missing, samples, per_pixel)
+        pixels = _extremes(waveform, np.concatenate([[0], starts]) if missing else starts)
+        if self._begun is not None:
+            pixels[:1] = _wider(self._begun, pixels[:1])
+        whole, self._begun_samples = divmod(self._begun_samples + samples, per_pixel)
+        self._begun = pixels[whole:] if self._begun_samples else None
+        self._done.append(pixels[:whole])
+        self._pixels += whole
         while self._pixels > MAX_PIXELS:
             self._merge()
 
@@ -86,22 +89,6 @@ class PeaksMaker:
             raise ValueError("no samples, and so no peaks")
         return Peaks(self._samples_per_pixel, np.concatenate(parts))
 
-    def _begin(self, waveform: NDArray[np.float32]) -> None:
-        """Take samples of a pixel that may not be whole with them."""
-        samples = waveform.shape[1]
-        if not samples:
-            return
-        extremes = _extremes(waveform, samples)
-        self._begun = extremes if self._begun is None else _wider(self._begun, extremes)
-        self._begun_samples += samples
-        if self._begun_samples == self._samples_per_pixel:
-            self._add(self._begun)
-            self._begun, self._begun_samples = None, 0
-
-    def _add(self, pixels: NDArray[np.int8]) -> None:
-        self._done.append(pixels)
-        self._pixels += len(pixels)
-
     def _merge(self) -> None:
         """Make one pixel of each two; the last one of an odd number has its second half still to come."""
         pixels = np.concatenate(self._done)
@@ -115,13 +102,16 @@ class PeaksMaker:
         self._samples_per_pixel *= 2
 
 
-def _extremes(waveform: NDArray[np.float32], samples_per_pixel: int) -> NDArray[np.int8]:
-    """Return the least and the greatest of each pixel. Shape (channel, time) in, (pixel, channel, 2) out."""
-    cut = waveform.reshape(len(waveform), -1, samples_per_pixel)
-    least, greatest = cut.min(axis=2).T, cut.max(axis=2).T
+def _extremes(waveform: NDArray[np.float32], starts: NDArray[np.int64]) -> NDArray[np.int8]:
+    """Return the least and the greatest of each pixel, which reaches from its start to the next one's.
+
+    Shape (channel, time) in, (pixel, channel, 2) out.
+    """
+    least = np.minimum.reduceat(waveform, starts, axis=1)
     if np.isnan(least).any():
-        return _extremes(np.nan_to_num(waveform, nan=0.0, posinf=1.0, neginf=-1.0), samples_per_pixel)
-    both = np.stack([np.floor(least * FULL_SCALE), np.ceil(greatest * FULL_SCALE)], axis=2)
+        return _extremes(np.nan_to_num(waveform, nan=0.0, posinf=1.0, neginf=-1.0), starts)
+    greatest = np.maximum.reduceat(waveform, starts, axis=1)
+    both = np.stack([np.floor(least.T * FULL_SCALE), np.ceil(greatest.T * FULL_SCALE)], axis=2)
     extremes: NDArray[np.int8] = np.clip(both, -FULL_SCALE, FULL_SCALE - 1).astype(np.int8)
     return extremes
 
