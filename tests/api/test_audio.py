@@ -27,7 +27,7 @@ from storage.lake import Lake
 from storage.media import media_path
 from storage.place import Place
 from storage.settings import Settings
-from tests.api.conftest import Api, Scribe
+from tests.api.conftest import Api, Scribe, recording
 from tests.asterisk import SOUNDS
 from tests.s3 import S3Server
 from tests.serving import serving
@@ -260,7 +260,7 @@ def test_what_no_player_knows_is_any_bytes(start: bytes) -> None:
 
 
 def test_a_rejected_recording_can_be_heard_as_bytes(api: Api) -> None:
-    api.upload(b"<script>alert(1)</script>", "x.html")
+    api.lake.inbox.add(api.lake.media.add(io.BytesIO(b"<script>alert(1)</script>")), "x.html")
     api.scribe.ingest(rejected=True)
     (file_id,) = [file["id"] for file in api.files()]
     answer = api.http.get(f"/api/audio/{file_id}")
@@ -326,7 +326,7 @@ def test_bytes_that_are_lost_are_the_stores_problem(mine: Served) -> None:
 
 
 def test_a_long_recording_comes_in_blocks(api: Api) -> None:
-    content = bytes(range(256)) * (3 * BLOCK_BYTES // 256) + b"end"
+    content = recording(bytes(range(256)) * (3 * BLOCK_BYTES // 256) + b"end")
     file_id = api.ingested(content)
     assert api.http.get(f"/api/audio/{file_id}").content == content
     middle = api.http.get(f"/api/audio/{file_id}", headers={"Range": f"bytes=7-{2 * BLOCK_BYTES}"})
@@ -334,7 +334,7 @@ def test_a_long_recording_comes_in_blocks(api: Api) -> None:
 
 
 def test_a_recording_that_is_erased_while_it_is_sent_ends_and_nothing_else_does(api: Api) -> None:
-    content = bytes(64 * BLOCK_BYTES)
+    content = recording(bytes(64 * BLOCK_BYTES))
     file_id = api.ingested(content)
     with api.http.stream("GET", f"/api/audio/{file_id}") as answer:
         blocks = answer.iter_raw(BLOCK_BYTES)

@@ -15,7 +15,7 @@ from features.peaks import probe_with_peaks
 from storage.erasure import erase, purge
 from storage.media import media_path, peaks_path
 from storage.peaks import Waveform, decode
-from tests.api.conftest import Api
+from tests.api.conftest import Api, recording
 from tests.asterisk import SOUNDS
 
 PATH = SOUNDS / "conf-getpin.wav"
@@ -116,8 +116,8 @@ def test_each_form_has_a_tag_of_its_own(api: Api, file_id: UUID) -> None:
 
 def test_both_channels_are_drawn(api: Api) -> None:
     values = np.array([[[-1, 2], [-3, 4]], [[-5, 6], [-7, 8]]], np.int8)
-    file_id = api.ingested(b"RIFF")
-    api.lake.media.put_peaks(hashlib.sha256(b"RIFF").hexdigest(), Waveform(8_000, 160, values).encode())
+    file_id = api.ingested(b"two")
+    api.lake.media.put_peaks(hashlib.sha256(recording(b"two")).hexdigest(), Waveform(8_000, 160, values).encode())
     assert api.http.get(f"/api/peaks/{file_id}").json()["data"] == [-1, 2, -3, 4, -5, 6, -7, 8]
     assert api.http.get(f"/api/peaks/{file_id}", params={"points": 1}).json()["data"] == [-5, 6, -7, 8]
 
