@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from storage.log import DataFile, decode, encode, entry_path
 from storage.manifest import manifest_path, newest_manifest
 from storage.media import media_path
 from storage.parquet import read_each, write_table
+from storage.peaks import Waveform
 from storage.report import Report
 from storage.rewrite import compact
 from storage.settings import get_settings
@@ -262,7 +264,7 @@ def test_what_is_left_of_the_erased_is_named(lake: Lake, author: Author):
     with lake.index() as index:
         erased = next(iter(index.erased()))
     stale = f"media/{erased.hex[:2]}/{erased.hex}{'0' * 32}.peaks"
-    lake.store.write(stale, b"peaks")
+    lake.store.write(stale, Waveform(8_000, 160, np.zeros((1, 1, 2), np.int8)).encode())
     assert verify(lake).ok, "it came again after it was erased, and will be refused"
     os.utime(path_in(lake, stale), (0, 0))
     assert only_problem(verify(lake)) == ("erasure", stale)
