@@ -1,19 +1,26 @@
 """Events after a position: in order, once each, the same from any index, whatever maintenance does."""
 
 import uuid
+from collections.abc import Callable
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.erasure import erase, lift
+from storage.erasure import erase, lift, purge
 from storage.events import Event, Position, events_after
 from storage.index import Index
+from storage.rewrite import compact
 from storage.snapshot import fold
 from tests.storage.conftest import Author
 
 START = Position(0)
+
+STEPS = st.lists(
+    st.sampled_from(["ingest", "reject", "refresh", "hold", "release", "erase", "compact", "fold", "purge", "rebase"]),
+    max_size=7,
+)
 
 
 def told(index: Index, position: Position = START, limit: int = 500) -> list[Event]:
@@ -132,3 +139,52 @@ def test_a_position_survives_being_written(seq: int, n: int) -> None:
 def test_anything_else_is_no_position(text: str) -> None:
     with pytest.raises(ValueError, match="a position is"):
         Position.parse(text)
+
+
+def act(author: Author, step: str, ids: list[UUID], held: list[UUID]) -> None:
+    lake, index, key = author.lake, author.index, uuid.uuid4()
+    if step == "ingest":
+        author.ingest(f"new {author.minutes}", "a")
+    elif step == "reject":
+        author.ingest(f"no audio {author.minutes}", status="rejected")
+    elif step == "refresh":
+        author.refresh({(ids[1], "m"): []})
+    elif step == "hold":
+        held.append(key)
+        author.commit("refresh", reference=key, held=True, coverage=[author.coverage_row(ids[1], "m")])
+    elif step == "release" and held:
+        author.commit("release", reference=held.pop())
+    elif step == "erase":
+        erase(lake, index, [ids[0]], key)
+    elif step == "compact":
+        compact(lake, index, key)
+    elif step == "fold":
+        fold(lake.store, index, after=1)
+    elif step == "purge":
+        purge(lake, index, key)
+    elif step == "rebase":
+        index.rebase()
+
+
+@given(steps=STEPS, limit=st.integers(1, 4))
+@settings(deadline=None, max_examples=6, suppress_health_check=list(HealthCheck))
+def test_whoever_listens_all_the_time_and_whoever_comes_back_are_told_the_same(
+    new_author: Callable[[], Author], steps: list[str], limit: int
+) -> None:
+    author = new_author()
+    ids: list[UUID] = author.ingest("a", "b")
+    held: list[UUID] = []
+    heard, position = [], START
+    for step in [*steps, "rebase"]:
+        act(author, step, ids, held)
+        batch = events_after(author.index, position)
+        heard += [event.position for event in batch.events]
+        position = batch.position
+    events = told(author.index)
+    assert heard == sorted(set(heard)), "each once, in order"
+    assert {event.position for event in events} <= set(heard)
+    with author.lake.index() as another:
+        for index in (author.index, another):
+            assert told(index, limit=limit) == events
+            for number, event in enumerate(events):
+                assert told(index, event.position, limit) == events[number + 1 :]
