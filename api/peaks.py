@@ -35,7 +35,7 @@ class Peaks(BaseModel):
     length: int = Field(description="How many pixels there are.", examples=[5])
     data: list[Annotated[int, Field(ge=-128, le=127)]] = Field(
         description="Of each pixel and, in it, of each channel the least and the greatest sample, times 128.",
-        examples=[[-46, 51, -26, 32, -40, 62, -39, 38, -28, 38]],
+        examples=[[-20, 28, -20, 36, -17, 21, -18, 26, -24, 38]],
     )
 
 

@@ -104,6 +104,7 @@ def fill(root: Path) -> None:
         author = Author(lake, index)
         ids = take_in(author, ACCEPTED, ERASED, SPARE)
         author.ingest(REJECTED, status="rejected")
+        lake.media.add(io.BytesIO(REJECTED.encode()))
         for version, reference, label in (("v1", OLD, "call"), ("v2", NEW, "is")):
             phrases = {"phrases": [label]}
             author.commit("group", group=(GroupModel("m", version, "phrases", True, phrases),))
