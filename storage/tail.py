@@ -72,8 +72,9 @@ class Tail:
 
     def seen_by(self, cursor: duckdb.DuckDBPyConnection) -> Seen:
         """Return the state that a cursor's transaction sees."""
-        last = cursor.execute("SELECT seq, group_seq FROM tail.entries ORDER BY seq DESC LIMIT 1").fetchone()
-        return Seen(*last) if last else self.start
+        # Both only grow; to sort by one of them takes twice as long.
+        last = cursor.execute("SELECT max(seq), max(group_seq) FROM tail.entries").fetchone()
+        return Seen(*last) if last and last[0] is not None else self.start
 
     def apply(self, entries: list[LogEntry]) -> None:
         """Apply the entries that follow the last one, each as a whole.
