@@ -1,11 +1,9 @@
 """GET /api/search: utterances by the words of their texts."""
 
-import re
 from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AfterValidator
 
 from api import etags
 from api.answers import Hit, encoded
@@ -19,13 +17,7 @@ from storage import searching
 from storage.errors import IndexDamagedError
 from storage.searching import Found, Place, phrases_of, search
 
-_PLACE: Final = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:\.(\d{1,9}))?", re.ASCII)
-
-
-def _place(value: str) -> str:
-    if not _PLACE.fullmatch(value):
-        raise ValueError("should be what the link to the next page has")
-    return value
+_PLACE: Final = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.[0-9]{1,9})?$"
 
 
 Words = Annotated[
@@ -41,8 +33,11 @@ OfModel = Annotated[str | None, Query(min_length=1, max_length=200, description=
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many at most, from 1 to 1000.")]
 After = Annotated[
     str | None,
-    AfterValidator(_place),
-    Query(max_length=50, description="Where the page before ended, from its header `Link`."),
+    Query(
+        pattern=_PLACE,
+        description="Where the page before ended, as its header `Link` says.",
+        examples=["e5a26b3d-29e5-b0bc-8dbd-72c11d16a380.1"],
+    ),
 ]
 
 router = APIRouter(prefix="/api/search", tags=["search"])
