@@ -25,7 +25,7 @@ class JSON(Response):
 
 def encoded(content: Any) -> bytes:
     """Return `content` as JSON."""
-    return orjson.dumps(content, default=_plain)
+    return orjson.dumps(content, default=_plain, option=orjson.OPT_UTC_Z)
 
 
 class Confidence(BaseModel):

@@ -61,7 +61,6 @@ def create_app(settings: Settings) -> FastAPI:
         follower.join()
         service.index.close()
 
-    news = News()
     traffic, access_log = Traffic(), AccessLog() if settings.api_access_log else None
     cors_if_wanted = [Middleware(cors, settings.api_cors_origins)] if settings.api_cors_origins else []
     news = News()

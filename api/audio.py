@@ -4,17 +4,17 @@ import io
 import logging
 import secrets
 from collections.abc import AsyncIterator
-from typing import Annotated, Final
+from typing import Final
 
 from anyio import to_thread
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from api import etags
 from api.dependencies import Service, ServiceDep
 from api.disposition import inline
-from api.known import Known, known
+from api.known import FileId, Known, known
 from api.problems import GoneProblem, NotFoundProblem, RangeProblem, answer_to, problems
 from api.ranges import Span, spans
 from api.routing import reads
@@ -41,10 +41,6 @@ FORMATS: Final = {
 """Content types of libsndfile's containers; of others nobody knows one."""
 
 _SNIFFED_BYTES: Final = 12
-
-FileId = Annotated[
-    str, Path(description="Id of a file.", examples=["e5a26b3d-29e5-b0bc-8dbd-72c11d16a380"], max_length=256)
-]
 
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 _RANGE_HEADERS: Final = {
@@ -169,7 +165,7 @@ class AudioResponse(StreamingResponse):
         super().__init__(self._blocks(parts), 206 if asked else 200, headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the blocks, and close the file."""
         try:
             await super().__call__(scope, receive, send)
         except OSError as error:  # too late for another answer: the connection is cut, and so the client knows

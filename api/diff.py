@@ -11,10 +11,11 @@ from fastapi import APIRouter, Path, Query, Request
 from api.answers import JSON
 from api.dependencies import ServiceDep
 from api.diff_answers import DiffAnswer, diff_answer
-from api.paging import PAGED, next_link
+from api.paging import next_link
 from api.problems import GoneProblem, NotFoundProblem, problems
 from api.reference_answers import FILE_ID_SHOWN, ID_SHOWN
 from api.references import ReferenceName, asked_for
+from api.routing import reads
 from storage.diff import Change, diff
 
 router = APIRouter(prefix="/api/diff", tags=["references"])
@@ -41,13 +42,15 @@ class _Place:
         return cls(UUID(file_id), int(number))
 
 
-@router.get(
+@reads(
+    router,
     "/{a}/{b}",
+    tagged=False,
+    paged=True,
     response_model=DiffAnswer,
     summary="What changed between two references, and why",
-    responses=PAGED | problems(NotFoundProblem, GoneProblem),
+    responses=problems(NotFoundProblem, GoneProblem),
 )
-@router.get("/{a}/{b}/", include_in_schema=False)
 def get_diff(
     service: ServiceDep,
     request: Request,

@@ -52,11 +52,9 @@ def is_current(if_none_match: list[str], etag: str) -> bool:
     return bool(_TAGS.fullmatch(sent)) and opaque in _TAG.findall(sent)
 
 
-def answer(request: Request, body: bytes, etag: str, headers: dict[str, str] | None = None) -> Response:
+def answer(request: Request, body: bytes, etag: str) -> Response:
     """Return an answer in JSON, or 304 where the client has it."""
-    return not_modified(request, etag) or Response(
-        body, media_type="application/json", headers=tagged(etag) | (headers or {})
-    )
+    return not_modified(request, etag) or Response(body, media_type="application/json", headers=tagged(etag))
 
 
 def not_modified(request: Request, etag: str) -> Response | None:

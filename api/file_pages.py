@@ -11,7 +11,7 @@ from api.answers import file_answer, pending_answer
 from api.dependencies import Service
 from api.file_queries import FilesQuery
 from api.one_file import least_shown
-from api.problems import NotFoundProblem
+from api.problems import NotFoundProblem, shown
 from storage.choosing import Wanted, names_with
 from storage.errors import IndexDamagedError
 from storage.inbox import Receipt
@@ -152,4 +152,6 @@ def require_model(service: Service, model: str) -> None:
     if model in known or index.query("SELECT 1 FROM coverage WHERE model = ? LIMIT 1", [model]):
         return
     known |= {row["model"] for row in index.query("SELECT DISTINCT model FROM coverage")}
-    raise NotFoundProblem(f"No model {model!r}; known: {', '.join(sorted(known)) or 'none yet'}", known=sorted(known))
+    raise NotFoundProblem(
+        f"No model {shown(model)}; known: {', '.join(sorted(known)) or 'none yet'}", known=sorted(known)
+    )

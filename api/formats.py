@@ -10,7 +10,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from api.problems import NotAcceptableProblem
+from api.problems import NotAcceptableProblem, shown
 
 JSON_ROWS: Final = 8_192
 """How many rows are Python objects at a time."""
@@ -51,7 +51,7 @@ def chosen(name: FormatName | None, accept: str) -> Format:
     if best not in by_type:
         there_is = [format_.media_type for format_ in FORMATS.values()]
         raise NotAcceptableProblem(
-            f"Accept: {accept!r} allows none of {', '.join(there_is)}: ask for one of them, or with ?format=",
+            f"Accept: {shown(accept)} allows none of {', '.join(there_is)}: ask for one of them, or with ?format=",
             available=there_is,
         )
     return by_type[best]

@@ -14,12 +14,15 @@ DOCS_CSP: Final = (
 
 DOCS: Final = frozenset({"/docs", "/docs/"})
 
-EXPOSED: Final = ("Link", "ETag", "Location", "Content-Range", "Accept-Ranges", "Retry-After")
+EXPOSED: Final = ("Link", "ETag", "Location", "Content-Range", "Accept-Ranges", "Content-Disposition", "Retry-After")
+NOT_KEPT: Final = ((b"cache-control", b"private, no-cache"),)
+"""Of answers that say nothing else: a cache that several share must not give one client what another may read."""
+
 ASKED: Final = ("Authorization", "X-API-Key", "If-None-Match", "If-Range", "Range", "Last-Event-ID")
 
 
 class SecureHeaders:
-    """Middleware: adds them."""
+    """Middleware: adds the headers, where a browser may show an answer or a cache keep it."""
 
     def __init__(self, app: ASGIApp, cors: bool = False) -> None:
         self.app = app
@@ -41,7 +44,9 @@ class SecureHeaders:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *added]
+                sent = message.get("headers", ())
+                kept = () if any(name == b"cache-control" for name, _ in sent) else NOT_KEPT
+                message["headers"] = [*sent, *added, *kept]
             await send(message)
 
         await self.app(scope, receive, with_headers)

@@ -8,7 +8,8 @@ from prometheus_client.exposition import choose_encoder
 
 from api.answers import JSON, Alive, Meaning, Ready
 from api.dependencies import ServiceDep
-from api.problems import BehindProblem, NotFoundProblem, problem_kinds, problems
+from api.problems import BehindProblem, NotFoundProblem, problem_kinds, problems, shown
+from api.routing import reads
 
 READY_LAG_S: Final = 30.0
 """Beyond it answers may be older than a load balancer should give."""
@@ -16,15 +17,20 @@ READY_LAG_S: Final = 30.0
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/healthz", summary="Whether it is alive", response_model=Alive)
-@router.get("/healthz/", include_in_schema=False)
+@reads(router, "/healthz", tagged=False, summary="Whether it is alive", response_model=Alive)
 async def get_alive() -> JSON:
     """Say that this process is alive: it answers, whatever the store does."""
     return JSON({"status": "alive"})
 
 
-@router.get("/readyz", summary="Whether it follows the log", response_model=Ready, responses=problems(BehindProblem))
-@router.get("/readyz/", include_in_schema=False)
+@reads(
+    router,
+    "/readyz",
+    tagged=False,
+    summary="Whether it follows the log",
+    response_model=Ready,
+    responses=problems(BehindProblem),
+)
 def get_ready(service: ServiceDep) -> JSON:
     """Say how far the index is behind the log. 503 while it cannot follow."""
     lag_s = service.lag_s()
@@ -42,31 +48,36 @@ def get_ready(service: ServiceDep) -> JSON:
     return JSON({"status": "ready"} | answer)
 
 
-@router.get(
+@reads(
+    router,
     "/metrics",
+    tagged=False,
     summary="Numbers for Prometheus",
     response_class=Response,
     responses={
         200: {"description": "In Prometheus' text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
     },
 )
-@router.get("/metrics/", include_in_schema=False)
 def get_metrics(request: Request) -> Response:
     """All numbers for Prometheus: requests, index, references, files, this process."""
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encode(request.app.state.registry), headers={"Content-Type": content_type})
 
 
-@router.get(
-    "/problems/{kind}", summary="What an error means", response_model=Meaning, responses=problems(NotFoundProblem)
+@reads(
+    router,
+    "/problems/{kind}",
+    tagged=False,
+    summary="What an error means",
+    response_model=Meaning,
+    responses=problems(NotFoundProblem),
 )
-@router.get("/problems/{kind}/", include_in_schema=False)
 async def get_problem(kind: Annotated[str, Path(description="The end of `type`.", examples=["gone"])]) -> JSON:
     """Say what the `type` of an error means."""
     kinds = problem_kinds()
     found = kinds.get(kind)
     if found is None:
-        raise NotFoundProblem(f"No kind of problem {kind!r}", known=sorted(kinds))
+        raise NotFoundProblem(f"No kind of problem {shown(kind)}", known=sorted(kinds))
     return JSON(
         {
             "type": f"/problems/{kind}",

@@ -1,12 +1,17 @@
-"""Which recording an address names, for routes about its bytes. It must not know what they answer."""
+"""Which recording an address names, for routes about one. It must not know what they answer."""
 
 from dataclasses import dataclass
+from typing import Annotated
 from uuid import UUID
+
+from fastapi import Path
 
 from api.dependencies import Service
 from api.problems import GoneProblem, NotFoundProblem, shown
 from storage.history import as_it_is_now
 from storage.recordings import recordings
+
+FileId = Annotated[str, Path(description="Id of a file.", examples=["e5a26b3d-29e5-b0bc-8dbd-72c11d16a380"])]
 
 
 @dataclass(frozen=True, slots=True)

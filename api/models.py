@@ -4,13 +4,13 @@ from fastapi import APIRouter
 
 from api.answers import JSON, Model, utc
 from api.dependencies import ServiceDep
+from api.routing import reads
 from storage.availability import read_tried
 
 router = APIRouter(prefix="/api/models", tags=["models"])
 
 
-@router.get("", response_model=list[Model])
-@router.get("/", include_in_schema=False)
+@reads(router, "", tagged=False, response_model=list[Model])
 def list_models(service: ServiceDep) -> JSON:
     """All models of the group as the last run found it, by name."""
     service.index.catch_up()

@@ -177,13 +177,8 @@ class Observe:
 
 
 def route_of(scope: Scope) -> str:
-    """Return the template of the route that answered: there are few, whatever paths are asked for.
-
-    What answers without a route says which it stands for in scope["answered_for"].
-    """
-    known = scope.get("answered_for")
-    if known is None:
-        known = getattr(scope.get("route"), "path", None)
+    """Return the template of the route that answered: there are few, whatever paths are asked for."""
+    known = getattr(scope.get("route"), "path", None)
     return known.rstrip("/") or "/" if isinstance(known, str) and known else "unmatched"
 
 

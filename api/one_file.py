@@ -8,7 +8,7 @@ from api import etags
 from api.answers import confidence_answer, encoded, file_answer, pending_answer, transcript_answer, utc
 from api.dependencies import Service
 from api.file_queries import FileQuery
-from api.problems import GoneProblem, NotFoundProblem
+from api.problems import GoneProblem, NotFoundProblem, shown
 from storage.choosing import Wanted
 from storage.errors import IndexDamagedError
 from storage.history import file_in_reference
@@ -60,7 +60,7 @@ def file_bytes(service: Service, raw_id: str, asked: FileQuery, model: str | Non
     if model is not None:
         known = sorted(known_models(service.index, file_id))
         if model not in known:
-            raise NotFoundProblem(f"No model {model!r}; known here: {', '.join(known) or 'none yet'}", known=known)
+            raise NotFoundProblem(f"No model {shown(model)}; known here: {', '.join(known) or 'none yet'}", known=known)
     if asked.reference is not None:
         answer |= _then(service, file_id, asked.reference, asked)
     body = encoded(answer)
@@ -122,6 +122,6 @@ def _unknown_file(service: Service, raw_id: str) -> NotFoundProblem:
         count = service.index.query("SELECT count(*) AS n FROM files")[0]["n"] + len(waiting) - len(ingested)
     known = list(dict.fromkeys([*(one for one in waiting if one not in ingested), *first]))
     return NotFoundProblem(
-        f"No file {raw_id!r}; {count} files are known, listed at {service.settings.public_url}/api/files",
+        f"No file {shown(raw_id)}; {count} files are known, listed at {service.settings.public_url}/api/files",
         known=known[:KNOWN_SHOWN],
     )

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from api.problems import (
+    MEDIA_TYPE,
     BusyProblem,
     CrossSiteProblem,
     ForbiddenProblem,
@@ -107,10 +108,22 @@ def _complete(operation: dict[str, Any], method: str, *, keys: bool, is_open: bo
     if invalid.get("$ref", "").endswith("/HTTPValidationError"):
         answers["422"] = {"$ref": "#/components/responses/422"}
     common = _ANY | ({} if is_open else _KEY) | (_BODY if method == "post" else {})
-    for status in common:
-        answers.setdefault(str(status), {"$ref": f"#/components/responses/{status}"})
+    for status, known in common.items():
+        own = answers.setdefault(str(status), {"$ref": f"#/components/responses/{status}"})
+        if "$ref" not in own:
+            _join(own, known)
     schemes: list[dict[str, list[str]]] = [{name: []} for name in SCHEMES]
     operation["security"] = [{}] if is_open else schemes if keys else [*schemes, {}]
+
+
+def _join(own: dict[str, Any], common: dict[str, Any]) -> None:
+    """Add to a route's own problems of a status those that every route has with it."""
+    if common["description"] in own["description"]:
+        return
+    own["description"] = f"{own['description']} {common['description']}"
+    own["headers"] = common.get("headers", {}) | own.get("headers", {})
+    examples = own["content"][MEDIA_TYPE].setdefault("examples", {})
+    examples.update(common["content"][MEDIA_TYPE]["examples"] | examples)
 
 
 def _without_null(operation: dict[str, Any]) -> None:

@@ -1,14 +1,8 @@
 """Links from a page of a list to the next one (RFC 8288). It must not know what is listed."""
 
-from typing import Any, Final
 from urllib.parse import quote
 
 from fastapi import Request
-
-PAGED: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"headers": {"Link": {"description": 'The next page, as `rel="next"`.', "schema": {"type": "string"}}}}
-}
-"""What the answers of a route are that has pages."""
 
 
 def next_link(request: Request, base_url: str, **replaced: object) -> dict[str, str]:

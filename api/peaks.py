@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from api import etags
-from api.audio import ANY, FileId
+from api.audio import ANY
 from api.dependencies import ServiceDep
-from api.known import Known, known
+from api.known import FileId, Known, known
 from api.problems import GoneProblem, NotFoundProblem, problems
 from api.routing import reads
 from storage.errors import StoreError

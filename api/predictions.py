@@ -3,7 +3,6 @@
 However many there are, a block of them at a time is in memory.
 """
 
-import hashlib
 import itertools
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -11,12 +10,13 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from api import etags
 from api.dependencies import ServiceDep
-from api.etags import is_current
 from api.formats import FORMATS, Format, FormatName, chosen
 from api.problems import GoneProblem, NotAcceptableProblem, NotFoundProblem, problems
 from api.reference_answers import PREDICTION_ROWS, ReferencePrediction, prediction_rows
 from api.references import ReferenceInPath, asked_for
+from api.routing import reads
 from storage.blocks import ReferenceState, Wanted, prediction_blocks, reference_state
 
 router = APIRouter(prefix="/api/references", tags=["references"])
@@ -33,17 +33,16 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
         "content": {each.media_type: _BINARY for name, each in FORMATS.items() if name != "json"},
         "headers": {name: {"description": said, "schema": {"type": "string"}} for name, said in _HEADERS.items()},
     },
-    304: {"description": "What `If-None-Match` names is what it still says."},
 }
 
 
-@router.get(
+@reads(
+    router,
     "/{reference}/predictions",
     response_model=list[ReferencePrediction],
     summary="All predictions of one reference",
     responses=_RESPONSES | problems(NotFoundProblem, NotAcceptableProblem, GoneProblem),
 )
-@router.get("/{reference}/predictions/", include_in_schema=False)
 def get_reference_predictions(
     service: ServiceDep,
     request: Request,
@@ -69,9 +68,13 @@ def get_reference_predictions(
     format_ = chosen(as_format, ", ".join(request.headers.getlist("accept")))
     found = asked_for(service, reference).reference
     wanted = Wanted(model, utterance, min_confidence, file_id)
-    headers = _headers(reference_state(service.index, found), wanted, format_)
-    if is_current(request.headers.getlist("if-none-match"), headers["ETag"]):
-        return Response(status_code=304, headers=headers)
+    state = reference_state(service.index, found)
+    # Weak: maintenance may change the order.
+    etag = etags.weak(etags.VERSION, state.reference.reference, state.erased_seq, wanted, format_.media_type)
+    headers = etags.tagged(etag) | _headers(state, format_)
+    if (unchanged := etags.not_modified(request, etag)) is not None:
+        unchanged.headers["Vary"] = "Accept"
+        return unchanged
     rows = (prediction_rows(block) for block in prediction_blocks(service.lake, service.index, found, wanted))
     schema = PREDICTION_ROWS.with_metadata({"reference": str(found)})
     chunks = format_.write(rows, schema)
@@ -79,12 +82,9 @@ def get_reference_predictions(
     return StreamingResponse(itertools.chain([first], chunks), media_type=format_.media_type, headers=headers)
 
 
-def _headers(state: ReferenceState, wanted: Wanted, format_: Format) -> dict[str, str]:
-    asked = repr((state.reference.reference, state.erased_seq, wanted, format_.media_type))
+def _headers(state: ReferenceState, format_: Format) -> dict[str, str]:
     name = f"reference-{state.reference.reference}{format_.suffix}"
     return {
-        "ETag": f'W/"{hashlib.sha256(asked.encode()).hexdigest()[:32]}"',  # weak: maintenance may change the order
         "Vary": "Accept",
-        "Cache-Control": "private, no-cache",
         "Content-Disposition": f'{"inline" if format_.inline else "attachment"}; filename="{name}"',
     }

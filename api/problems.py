@@ -66,7 +66,7 @@ class MalformedProblem(Problem):
     status = HTTPStatus.BAD_REQUEST
     kind = "malformed"
     title = "The request cannot be read"
-    example = "Missing boundary in multipart."
+    example = "The body ends before its closing boundary: nothing was stored, send it again"
 
 
 class KeyRequiredProblem(Problem):
@@ -75,7 +75,7 @@ class KeyRequiredProblem(Problem):
     status = HTTPStatus.UNAUTHORIZED
     kind = "key-required"
     title = "A key is needed"
-    example = "Send a key of this server as `Authorization: Bearer <key>` or `X-API-Key: <key>`"
+    example = "This needs a key: send one as `Authorization: Bearer <key>` or `X-API-Key: <key>`"
     headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer realm="audiophile"'}
 
 
@@ -85,7 +85,7 @@ class ForbiddenProblem(Problem):
     status = HTTPStatus.FORBIDDEN
     kind = "forbidden"
     title = "The key may not do this"
-    example = "DELETE needs the scope `delete`, and this key has `read`"
+    example = "DELETE needs the scope `delete`, and this key has `read`: add it to the key in AUDIOPHILE_API_KEYS"
 
 
 class CrossSiteProblem(Problem):
@@ -94,7 +94,10 @@ class CrossSiteProblem(Problem):
     status = HTTPStatus.FORBIDDEN
     kind = "cross-site"
     title = "Another site may not do this"
-    example = "A page of 'https://elsewhere.example' may not POST here: add its origin to API_CORS_ORIGINS"
+    example = (
+        "A page of 'https://elsewhere.example' may not POST here: add its origin to API_CORS_ORIGINS, or ask without a "
+        "browser"
+    )
 
 
 class NotFoundProblem(Problem):
@@ -130,7 +133,10 @@ class SlowProblem(Problem):
     status = HTTPStatus.REQUEST_TIMEOUT
     kind = "too-slow"
     title = "The request takes too long"
-    example = "Nothing of the body arrived for 30 s, the limit: send it again"
+    example = (
+        "1024 bytes of the body arrived within 31 s. The limit is a pause of 30 s, and 1000 bytes/s on average: "
+        "send it again"
+    )
 
 
 class GoneProblem(Problem):
@@ -148,7 +154,7 @@ class TooLargeProblem(Problem):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     kind = "too-large"
     title = "The request is too large"
-    example = "The body has more than 65536 bytes, the limit of this route"
+    example = "The body has more than 65536 bytes, the limit of this route: send less"
 
 
 class LongAddressProblem(Problem):
@@ -185,7 +191,10 @@ class ForeignHostProblem(Problem):
     status = HTTPStatus.MISDIRECTED_REQUEST
     kind = "foreign-host"
     title = "Asked under another name"
-    example = "Without keys this server answers to localhost only, not to 'elsewhere.example': set AUDIOPHILE_API_KEYS"
+    example = (
+        "Without keys this server answers under localhost and the host of BASE_URL only, not under "
+        "'elsewhere.example': set BASE_URL or AUDIOPHILE_API_KEYS"
+    )
 
 
 class InvalidProblem(Problem):

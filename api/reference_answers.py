@@ -38,8 +38,8 @@ class ReferenceAnswer(BaseModel):
         "`expired`: it is not kept any more, and only listed where `state=expired` asks.",
         examples=["published"],
     )
-    started_at: datetime = Field(description="When the refresh began.", examples=["2026-01-05T09:30:00.125000+00:00"])
-    finished_at: datetime = Field(description="When it was committed.", examples=["2026-01-05T09:30:41.375000+00:00"])
+    started_at: datetime = Field(description="When the refresh began.", examples=["2026-01-05T09:30:00.125000Z"])
+    finished_at: datetime = Field(description="When it was committed.", examples=["2026-01-05T09:30:41.375000Z"])
     seconds: float = Field(description="How long that took.", examples=[41.25])
     models: list[ReferenceModel] = Field(description="The model group that it was made with, by name.")
     counts: dict[str, float] = Field(
@@ -89,7 +89,7 @@ class HistoryEntry(BaseModel):
         examples=["published"],
     )
     latest: bool = Field(description="What the recording shows.", examples=[True])
-    finished_at: datetime = Field(description="When it was committed.", examples=["2026-01-05T09:30:41.375000+00:00"])
+    finished_at: datetime = Field(description="When it was committed.", examples=["2026-01-05T09:30:41.375000Z"])
     url: str = Field(
         description="The recording with what this reference said.",
         examples=[f"{_URL}/files/{FILE_ID_SHOWN}?reference={ID_SHOWN}"],

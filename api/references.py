@@ -7,9 +7,10 @@ from fastapi import APIRouter, Path, Query, Request
 
 from api.answers import JSON
 from api.dependencies import Service, ServiceDep
-from api.paging import PAGED, next_link
+from api.paging import next_link
 from api.problems import GoneProblem, NotFoundProblem, problems
 from api.reference_answers import ID_SHOWN, ReferenceAnswer, State, reference_answer
+from api.routing import reads
 from storage.history import EXPIRED, STATES, Reference, as_it_is_now, newest, reference, references, seq_of
 
 KEPT: Final = tuple(state for state in STATES if state != EXPIRED)
@@ -23,13 +24,15 @@ ReferenceInPath = Annotated[
 router = APIRouter(prefix="/api/references", tags=["references"])
 
 
-@router.get(
+@reads(
+    router,
     "",
+    tagged=False,
+    paged=True,
     response_model=list[ReferenceAnswer],
     summary="List references",
-    responses=PAGED | problems(NotFoundProblem),
+    responses=problems(NotFoundProblem),
 )
-@router.get("/", include_in_schema=False)
 def list_references(
     service: ServiceDep,
     request: Request,
@@ -57,13 +60,14 @@ def list_references(
     return JSON([reference_answer(one, base_url) for one in shown], headers=more)
 
 
-@router.get(
+@reads(
+    router,
     "/{reference}",
+    tagged=False,
     response_model=ReferenceAnswer,
     summary="One reference",
     responses=problems(NotFoundProblem, GoneProblem),
 )
-@router.get("/{reference}/", include_in_schema=False)
 def get_reference(service: ServiceDep, reference: ReferenceInPath) -> JSON:
     """When a reference was made, with which models and settings, what it counted, and whether it is shown."""
     return JSON(reference_answer(asked_for(service, reference), service.settings.public_url))

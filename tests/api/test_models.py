@@ -37,7 +37,7 @@ def test_each_model_says_whether_it_could_be_loaded(api: "Api") -> None:
         "enabled": True,
         "available": True,
         "reason": None,
-        "since": "2026-01-01T12:00:00+00:00",
+        "since": "2026-01-01T12:00:00Z",
     }
     assert answers["speaker"]["available"] is False
     assert answers["speaker"]["reason"] == reason
