@@ -81,5 +81,5 @@ def test_unknown_and_erased_recordings_are_told_apart(api: Api) -> None:
 
 
 @pytest.mark.parametrize("file_id", ["42", "nothing", "%00", "тест"])
-def test_an_id_that_is_none_is_not_valid(api: Api, file_id: str) -> None:
-    assert problem(api.http.get(f"/api/history/{file_id}"), 422)["errors"][0]["field"] == "path.file_id"
+def test_an_id_that_is_none_is_not_found_as_on_every_route_of_a_file(api: Api, file_id: str) -> None:
+    assert problem(api.http.get(f"/api/history/{file_id}"), 404)["type"] == "/problems/not-found"
