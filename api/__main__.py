@@ -7,7 +7,7 @@ from typing import Final
 
 from api.app import create_app
 from api.ending import EndingServer
-from api.server import CONNECTIONS_PER_REQUEST, server_config
+from api.server import server_config
 from storage.errors import StorageError
 from storage.lake import open_store
 from storage.probe import require_conditional_writes
@@ -31,7 +31,6 @@ def main() -> None:
         host=settings.api_host,
         port=settings.api_port,
         log_level="warning",
-        limit_concurrency=CONNECTIONS_PER_REQUEST * settings.api_max_requests,
     )
     with config.bind_socket() as listening:
         print(welcome(settings), file=sys.stderr, flush=True)  # noqa: T201  what a user reads; stdout has requests

@@ -64,23 +64,26 @@ class Service:
         return time.monotonic() - self._looked_at_s
 
     def follow(self) -> None:
-        """Keep the index caught up, until the API ends; an error of the store is logged once, and tried again."""
+        """Keep the index caught up, until the API ends; an error is logged once, and it is tried again."""
         pause_s = POLL_BUCKET_S if self.lake.place.is_s3 else POLL_S
         heard_seq = self.index.applied_seq
         while not self._stop.wait(pause_s):
             started_s = time.monotonic()
             try:
                 self.index.catch_up()
+                if not self.lake.place.is_s3:  # a bucket does not vanish without an error
+                    self.index.require_log()
                 self._looked_at_s = started_s
                 if self.index.applied_seq != heard_seq:  # whoever caught up
                     heard_seq = self.index.applied_seq
                     self.news.ring()
                 self.index.rebase()
                 self.failure = ""
-            except StorageError as error:
+            except Exception as error:  # whatever it is: without this thread nothing new would ever be shown
                 if str(error) != self.failure:
-                    self.failure = str(error)
-                    log.error("the index cannot be caught up: %s", self.failure)
+                    self.failure = str(error) or type(error).__name__
+                    known = isinstance(error, StorageError)
+                    log.error("the index cannot be caught up: %s", self.failure, exc_info=None if known else error)
 
     def stop(self) -> None:
         """End `follow`."""

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Path, Query, Request
 from api.answers import JSON
 from api.dependencies import ServiceDep
 from api.diff_answers import DiffAnswer, diff_answer
+from api.known import require_not_erased
 from api.paging import next_link
 from api.problems import GoneProblem, NotFoundProblem, problems
 from api.reference_answers import FILE_ID_SHOWN, ID_SHOWN
@@ -72,6 +73,7 @@ def get_diff(
     A reference that is held, or was rejected, is compared with what it says itself. Every page compares anew.
     """
     one, another = (asked_for(service, name).reference for name in (a, b))
+    require_not_erased(service, file_id)
     found = diff(service.lake, service.index, one, another, file_id)
     start = None if after is None else _Place.of(after)
     left = ((place, change) for place, change in _placed(found.changes) if start is None or place > start)

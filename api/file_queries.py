@@ -94,6 +94,5 @@ class FilesQuery(ShownQuery):
     )
 
 
-ShownOf = Annotated[ShownQuery, Query()]
 FileOf = Annotated[FileQuery, Query()]
 FilesOf = Annotated[FilesQuery, Query()]

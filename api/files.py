@@ -13,7 +13,7 @@ from api.answers import File, encoded
 from api.cache import keep
 from api.dependencies import ServiceDep
 from api.file_pages import Page, Pages
-from api.file_queries import FileOf, FileQuery, FilesOf, ShownOf
+from api.file_queries import FileOf, FilesOf
 from api.one_file import FileBytes, file_bytes
 from api.paging import next_link
 from api.problems import GoneProblem, NotFoundProblem, problems
@@ -103,10 +103,10 @@ def get_file(service: ServiceDep, request: Request, file_id: FileId, asked: File
     responses=_documented(_EXAMPLE),
 )
 def get_file_of_model(
-    service: ServiceDep, request: Request, file_id: FileId, model: ModelName, asked: ShownOf
+    service: ServiceDep, request: Request, file_id: FileId, model: ModelName, asked: FileOf
 ) -> Response:
-    """One recording with the predictions of one model."""
-    return _answered(request, file_bytes(service, file_id, FileQuery(**asked.model_dump()), model))
+    """One recording with the predictions of one model, of its latest reference or of an older one."""
+    return _answered(request, file_bytes(service, file_id, asked, model))
 
 
 def _answered(request: Request, found: FileBytes) -> Response:

@@ -56,6 +56,16 @@ def known(service: Service, raw_id: str) -> Known:
     raise _unknown(service, raw_id)
 
 
+def require_not_erased(service: Service, file_id: UUID | None) -> None:
+    """Refuse to say anything of a recording that was erased; the index is caught up.
+
+    Raises:
+        GoneProblem: It was.
+    """
+    if file_id is not None and service.index.erased([file_id]):
+        raise GoneProblem(f"The file {file_id} was erased")
+
+
 def _ingested(service: Service, file_id: UUID) -> Known | None:
     service.index.catch_up()
     found = as_it_is_now(service.index, lambda: recordings(service.index, file_id))

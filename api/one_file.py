@@ -62,7 +62,7 @@ def file_bytes(service: Service, raw_id: str, asked: FileQuery, model: str | Non
         if model not in known:
             raise NotFoundProblem(f"No model {shown(model)}; known here: {', '.join(known) or 'none yet'}", known=known)
     if asked.reference is not None:
-        answer |= _then(service, file_id, asked.reference, asked)
+        answer |= _then(service, file_id, asked.reference, asked, model)
     body = encoded(answer)
     return FileBytes(body, etags.strong(body), file_id, seq)
 
@@ -96,8 +96,8 @@ def _read(
     return file_answer(found[0], base_url, detected, said), seen.seq
 
 
-def _then(service: Service, file_id: UUID, reference: UUID, asked: FileQuery) -> dict[str, Any]:
-    """Return what one reference said of a file, as part of an answer."""
+def _then(service: Service, file_id: UUID, reference: UUID, asked: FileQuery, model: str | None) -> dict[str, Any]:
+    """Return what one reference said of a file, by one model only where that is given, as part of an answer."""
     least = least_shown(service, asked.min_confidence)
     said_then = file_in_reference(service.lake, service.index, reference, file_id)
     if said_then is None:
@@ -107,9 +107,13 @@ def _then(service: Service, file_id: UUID, reference: UUID, asked: FileQuery) ->
         "predicted_at": utc(said_then.reference.committed_at),
     }
     if asked.confidences:
-        then["confidences"] = [confidence_answer(found) for found in said_then.predictions if found.confidence >= least]
+        then["confidences"] = [
+            confidence_answer(found)
+            for found in said_then.predictions
+            if found.confidence >= least and model in (None, found.model)
+        ]
     if asked.transcript:
-        then["transcript"] = [transcript_answer(said) for said in said_then.utterances]
+        then["transcript"] = [transcript_answer(said) for said in said_then.utterances if model in (None, said.model)]
     return then
 
 

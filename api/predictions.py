@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from api import etags
 from api.dependencies import ServiceDep
 from api.formats import FORMATS, Format, FormatName, chosen
+from api.known import require_not_erased
 from api.problems import GoneProblem, NotAcceptableProblem, NotFoundProblem, problems
 from api.reference_answers import PREDICTION_ROWS, ReferencePrediction, prediction_rows
 from api.references import ReferenceInPath, asked_for
@@ -67,6 +68,7 @@ def get_reference_predictions(
     """
     format_ = chosen(as_format, ", ".join(request.headers.getlist("accept")))
     found = asked_for(service, reference).reference
+    require_not_erased(service, file_id)
     wanted = Wanted(model, utterance, min_confidence, file_id)
     state = reference_state(service.index, found)
     # Weak: maintenance may change the order.

@@ -399,7 +399,9 @@ def _allowed(scope: Scope, methods: str) -> str:
     """Return all methods that a path knows; Starlette names only those of the first route that has the path."""
     path = getattr(scope.get("route"), "path", "").rstrip("/")
     documented = scope["app"].openapi()["paths"].get(path, {})
-    return ", ".join(sorted({*methods.split(", "), *map(str.upper, documented)}))
+    known = {*methods.split(", "), *map(str.upper, documented)}
+    streams = "text/event-stream" in str(documented)
+    return ", ".join(sorted(known | ({"HEAD"} if "GET" in known and not streams else set())))
 
 
 def _of_http(error: HTTPException) -> Problem:

@@ -21,7 +21,6 @@ HEAD_BYTES: Final = 65_536  # beyond what came in its first piece, which asyncio
 UNREAD_S: Final = 120.0
 """For so long a client may leave an answer unread; a player that pauses asks again for the rest (Range)."""
 KEEP_ALIVE_S: Final = 15
-CONNECTIONS_PER_REQUEST: Final = 4  # most of them idle
 
 
 class Protocol(HttpToolsProtocol):

@@ -127,6 +127,7 @@ def _taken(service: Service, received: Received, bucket: "Bucket | None") -> JSO
     name, staged = received.name, received.staged
     blob = staged.blob
     service.index.catch_up()
+    service.index.require_log()
     if service.index.erased([blob.file_id]):
         raise GoneProblem(
             f"{shown(name)} is the recording {blob.file_id}, which was erased and is not taken in again. "

@@ -66,6 +66,7 @@ class _Generation:
             self.base = base_file(store, manifest, folder)
             attach(self.connection, self.base)
             start = Seen(manifest.seq, manifest.group_seq)
+            changes.begin(manifest.seq)
         self.tail = Tail(store, self.connection, tables, start, changes)
         self._scanning: duckdb.DuckDBPyConnection | None = None
 
@@ -130,12 +131,26 @@ class Index:
         return self._generation().tail.start.seq
 
     def is_behind(self) -> bool:
-        """Say whether the log has an entry beyond `applied_seq`: one look at the store, which reads nothing.
+        """Say whether the log has an entry beyond `applied_seq`: one look at the store, which waits for nobody.
 
         Raises:
             StoreError: The store cannot be asked.
         """
-        return self._store.exists(entry_path(self.applied_seq + 1))
+        current = self._current
+        return current is None or self._store.exists(entry_path(current.tail.seen.seq + 1))
+
+    def require_log(self) -> None:
+        """Refuse a store that has lost what this index has read, as an empty folder where a disk was mounted.
+
+        Raises:
+            StoreError: The newest entry that was applied is not there any more.
+        """
+        seq = self.applied_seq
+        if seq and not self._store.exists(entry_path(seq)):
+            raise StoreError(
+                f"{self._store}: log entry {seq} was there, and is not any more. Mount the lake again, or restore it "
+                "from a copy, and start anew"
+            )
 
     def entries_behind(self) -> int:
         """Return how many entries the log has beyond `applied_seq`.

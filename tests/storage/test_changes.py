@@ -5,12 +5,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage import changes
 from storage.changes import Changes
 from storage.erasure import erase, lift
+from storage.errors import StoreError
 from storage.index import Index
 from storage.recordings import predictions, recordings
 from storage.retention import Retention, expire
@@ -18,8 +20,6 @@ from storage.rewrite import compact
 from storage.snapshot import fold
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.storage.conftest import Author
 
 NAMES = ("a", "b", "c")
@@ -99,7 +99,7 @@ def test_a_refresh_and_an_erasure_change_their_recordings_and_no_others(author: 
     assert not author.index.changes.has_changed(one, at)
 
 
-def test_beyond_its_limit_every_recording_counts_as_changed(monkeypatch: "pytest.MonkeyPatch") -> None:
+def test_beyond_its_limit_every_recording_counts_as_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes, "LIMIT", 2)
     noted, ids = Changes(), [uuid.uuid4() for _ in range(4)]
     noted.note(1, [ids[0].bytes])
@@ -117,3 +117,47 @@ def test_an_index_knows_that_the_log_has_gone_on(author: "Author") -> None:
         assert reader.is_behind()
         reader.catch_up()
         assert not reader.is_behind()
+
+
+def test_what_an_index_passes_over_counts_as_changed(author: "Author") -> None:
+    """It was so far behind that files which the log named are gone, and begins at a snapshot."""
+    one, other = author.ingest("a", "b")
+    author.refresh({(one, "m"): [("call", 0.5)]})
+    with author.lake.index() as reader:
+        at = reader.catch_up()
+        old = shown(reader, one)
+        author.refresh({(one, "m"): [("is", 0.6)]})
+        erase(author.lake, author.index, [other], uuid.uuid4())
+        passed_over = author.index.live_files("predictions")[-1].path
+        author.refresh({(one, "m"): [("is", 0.7)]})
+        fold(author.lake.store, author.index, after=1)
+        author.lake.store.remove(passed_over)
+        assert reader.catch_up() == author.index.applied_seq
+        assert reader.start_seq > at
+        assert shown(reader, one) != old
+        assert reader.changes.has_changed(one, at)
+        assert reader.changes.has_changed(other, at)
+        assert not reader.changes.has_changed(one, reader.applied_seq)
+
+
+@given(notes=st.lists(st.tuples(st.integers(1, 20), st.sampled_from("abc"), st.booleans()), max_size=20))
+def test_what_is_noted_in_any_order_is_the_last_of_each(notes: list[tuple[int, str, bool]]) -> None:
+    noted = Changes()
+    for seq, name, of_all in notes:
+        if of_all:
+            noted.note_all(seq)
+        else:
+            noted.note(seq, [uuid.uuid5(uuid.NAMESPACE_OID, name).bytes])
+    for name in "abc":
+        last = max((seq for seq, other, of_all in notes if of_all or other == name), default=0)
+        file_id = uuid.uuid5(uuid.NAMESPACE_OID, name)
+        assert [noted.has_changed(file_id, seq) for seq in range(21)] == [seq < last for seq in range(21)]
+
+
+def test_a_log_that_has_vanished_is_an_error(author: "Author") -> None:
+    author.index.require_log()
+    author.ingest("a")
+    author.index.require_log()
+    (author.lake.store.root / "log").rename(author.lake.store.root / "elsewhere")
+    with pytest.raises(StoreError, match="Mount the lake again"):
+        author.index.require_log()
