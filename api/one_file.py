@@ -80,7 +80,8 @@ def _read(
     service.index.catch_up()
     base_url, least = service.settings.public_url, least_shown(service, asked.min_confidence)
     latest = asked.reference is None
-    with service.index.reading() as seen:
+    seq_read = service.index.applied_seq  # or a newer one
+    with service.index.at_once():
         found = recordings(service.index, file_id)
         if not found:
             if not receipts or service.index.erased([file_id]):
@@ -93,7 +94,7 @@ def _read(
             detected = predictions(service.index, file_id, seq=seq, model=model, min_confidence=least) if latest else []
         if asked.transcript:
             said = utterances(service.index, file_id, seq=seq, model=model) if latest else []
-    return file_answer(found[0], base_url, detected, said), seen.seq
+    return file_answer(found[0], base_url, detected, said), seq_read
 
 
 def _then(service: Service, file_id: UUID, reference: UUID, asked: FileQuery, model: str | None) -> dict[str, Any]:
@@ -120,7 +121,7 @@ def _then(service: Service, file_id: UUID, reference: UUID, asked: FileQuery, mo
 def _unknown_file(service: Service, raw_id: str) -> NotFoundProblem:
     waiting = {receipt.file_id: None for receipt in service.lake.inbox.receipts()}
     service.index.catch_up()
-    with service.index.reading():
+    with service.index.at_once():
         first = [UUID(row.file_id) for row in Listing(service.index).choose(Wanted(), None, KNOWN_SHOWN)]
         ingested = Listing(service.index).known(list(waiting))
         count = service.index.query("SELECT count(*) AS n FROM files")[0]["n"] + len(waiting) - len(ingested)

@@ -48,7 +48,7 @@ def list_references(
     service.index.catch_up()
 
     def read() -> list[Reference]:
-        with service.index.reading():
+        with service.index.at_once():
             before = None if after is None else seq_of(service.index, after)
             return references(
                 service.index, limit=limit + 1, before_seq=before, states=KEPT if state is None else (state,)
@@ -83,7 +83,7 @@ def asked_for(service: Service, name: ReferenceName) -> Reference:
     service.index.catch_up()
 
     def read() -> Reference:
-        with service.index.reading():
+        with service.index.at_once():
             return newest(service.index) if isinstance(name, str) else reference(service.index, name)
 
     return as_it_is_now(service.index, read)

@@ -90,7 +90,7 @@ def search_utterances(
 
 
 def _found(service: Service, q: str, model: str | None, limit: int, after: str | None) -> Found:
-    with service.index.reading():
+    with service.index.at_once():
         phrases = phrases_of(service.index, q)
         if not phrases:  # nothing but punctuation
             return Found([], None)

@@ -78,7 +78,7 @@ def reference_state(index: Index, id_: UUID) -> ReferenceState:
     """
 
     def read() -> ReferenceState:
-        with index.reading():
+        with index.at_once():
             found = reference(index, id_)
             rows = index.query("SELECT max(seq) AS seq FROM tombstones WHERE seq > ?", [found.seq])
         return ReferenceState(found, rows[0]["seq"] or 0)
@@ -119,7 +119,7 @@ class _OpenFile:
 
 def _opened(lake: Lake, index: Index, id_: UUID, wanted: Wanted) -> tuple[int, list[_OpenFile], contextlib.ExitStack]:
     """Return the log entry of a reference, its files, and what closes those of them that are still open."""
-    with index.reading():
+    with index.at_once():
         seq = reference(index, id_).seq
         files = [file for file in index.live_files(_TABLE, seq=seq) if wanted.may_be_in(file)]
     small = _in_memory(files)

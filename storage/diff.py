@@ -158,7 +158,7 @@ def diff(lake: Lake, index: Index, a: UUID, b: UUID, file_id: UUID | None = None
     """
 
     def compare() -> Diff:
-        with index.reading():
+        with index.at_once():
             return _compared(lake, index, reference(index, a), reference(index, b), file_id)
 
     return as_it_is_now(index, compare)

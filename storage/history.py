@@ -186,7 +186,7 @@ def _tables(
     """Return a reference and its rows, all as they are at one moment: half of one would look like the whole."""
 
     def read() -> tuple[Reference, list[pa.Table]]:
-        with index.reading():
+        with index.at_once():
             found = reference(index, id_)
             files = {name: index.live_files(name, seq=found.seq) for name in names}
             sql = "SELECT file_id FROM tombstones WHERE seq > ?"

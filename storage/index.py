@@ -257,12 +257,22 @@ class Index:
 
     @contextmanager
     def reading(self) -> Iterator[Seen]:
-        """Let every query of this thread see one state of the index, whatever is caught up meanwhile."""
+        """Let every query of this thread see one state of the index, and say which; see `at_once`."""
+        with self.at_once():
+            generation, cursor, _ = self._cursor()
+            yield generation.tail.seen_by(cursor)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Let every query of this thread see one state of the index, whatever is caught up meanwhile.
+
+        It is that of `applied_seq` or a newer one; to know which takes a query of its own, as `reading` makes it.
+        """
         generation, cursor, _ = self._cursor()
         cursor.begin()
         self._local.state = (generation, cursor, True)
         try:
-            yield generation.tail.seen_by(cursor)
+            yield
         finally:
             self._local.state = (generation, cursor, False)
             cursor.rollback()

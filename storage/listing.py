@@ -60,7 +60,7 @@ class Listing:
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Let what is chosen and read be of one state of the index."""
-        with self._index.reading():
+        with self._index.at_once():
             yield
 
     def choose(self, wanted: Wanted, after: UUID | None, limit: int, *, scan: bool = False) -> list[FileRow]:

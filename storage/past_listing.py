@@ -54,7 +54,7 @@ class PastListing:
         while len(found) < limit and start < len(self._ids):
             part = self._ids[start : start + PART]
             start += PART
-            with self._index.reading():
+            with self._index.at_once():
                 if wanted.since is not None and self._reference.seq >= first_since(self._index, wanted.since):
                     of_files = dataclasses.replace(of_files, since=None)
                 found += choose(self._index, of_files, after, limit - len(found), among=part, scan=scan)
@@ -69,7 +69,7 @@ class PastListing:
             StoreError: A file of it cannot be read.
         """
         facts_only = dataclasses.replace(shown, predictions=False, utterances=False)
-        with self._index.reading():
+        with self._index.at_once():
             found = self._listing.read(chosen, wanted, facts_only, sparse=True)
         ids = frozenset(one.recording.file_id for one in found)
         detected = self._by_file("predictions", ids, wanted) if shown.predictions else {}
