@@ -38,13 +38,17 @@ NUMBERS: Final = {
     "pitch_median_hz": pl.Float64,
 }
 PLACE: Final = {"file_id": pl.String, "model": pl.String, "model_version": pl.String, "utterance": pl.Int32}
-UTTERANCES: Final = PLACE | NUMBERS | {
-    "embedding": pl.Binary,
-    "format": pl.String,
-    "sample_rate": pl.Int32,
-    "scene": pl.String,
-    "duration_s": pl.Float64,  # of the recording
-}
+UTTERANCES: Final = (
+    PLACE
+    | NUMBERS
+    | {
+        "embedding": pl.Binary,
+        "format": pl.String,
+        "sample_rate": pl.Int32,
+        "scene": pl.String,
+        "duration_s": pl.Float64,  # of the recording
+    }
+)
 PREDICTIONS: Final = PLACE | {"label": pl.String, "start_s": pl.Float64, "end_s": pl.Float64, "confidence": pl.Float64}
 
 
@@ -112,14 +116,18 @@ def _rows(
         described = describe(piece.waveform, SAMPLE_RATE)
         rate = speaking_rate(answer.text, described.speech_share * (piece.end_s - piece.start_s))
         at = {"file_id": name, "model": spec.name, "model_version": spec.version, "utterance": piece.number}
-        row = at | asdict(described) | {
-            "speaking_rate": rate,
-            "embedding": None if answer.embedding is None else answer.embedding.astype("<f2").tobytes(),
-            "format": f"{info.format}/{info.subtype}",
-            "sample_rate": info.samplerate,
-            "scene": _longest(piece, spans),
-            "duration_s": info.duration,
-        }
+        row = (
+            at
+            | asdict(described)
+            | {
+                "speaking_rate": rate,
+                "embedding": None if answer.embedding is None else answer.embedding.astype("<f2").tobytes(),
+                "format": f"{info.format}/{info.subtype}",
+                "sample_rate": info.samplerate,
+                "scene": _longest(piece, spans),
+                "duration_s": info.duration,
+            }
+        )
         detections = [
             at | {"label": d.label, "start_s": placed[0], "end_s": placed[1], "confidence": d.confidence}
             for d in answer.detections

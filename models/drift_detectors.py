@@ -1,0 +1,258 @@
+"""Drift detectors of alibi-detect behind a small interface of our own: no other file may import it.
+
+Its own KSDrift, ChiSquareDrift and MMDDrift (torch) hold the baseline, compute the statistic, and are saved and loaded
+by its own means. Its p-values take utterances for independent, or come of permuting them one by one, so the p-values
+that count come of permuting recordings (models/drift_null.py), which it does not offer; for that each detector says
+here what its statistic is when rows change sides. It must not know budgets or thresholds.
+"""
+
+import json
+import logging
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.drift_null import Scores
+from models.drift_samples import Kind
+from models.errors import DriftError
+
+DIMENSIONS: Final = 32  # that an embedding is reduced to
+PROJECTION_SEED: Final = 20
+CATEGORIES_FILE: Final = "categories.json"
+ANY_P: Final = 0.05  # alibi-detect wants a threshold of its own; nobody asks for its decision
+
+
+class Detector(Protocol):
+    """A baseline's values of one sample, to which a window's are compared."""
+
+    name: str
+
+    def statistic(self, current: NDArray[Any]) -> float:
+        """Return what alibi-detect makes of a window's values: a KS distance, chi-square, or MMD²."""
+
+    def effect(self, current: NDArray[Any]) -> float | None:
+        """Return the largest difference between probabilities, 0 to 1, where there is such a number."""
+
+    def scores(self, current: NDArray[Any]) -> Scores:
+        """Return what says how much sides differ, as a square, of baseline's rows and then the window's."""
+
+    def save(self, folder: Path) -> None:
+        """Write it into a folder that is not there yet."""
+
+
+def fit(kind: Kind, baseline: NDArray[Any]) -> Detector:
+    """Return the detector for values of a kind: see `models.drift_samples.Sample`."""
+    match kind:
+        case "numbers":
+            return KS(_alibi_cd().KSDrift(baseline[:, None], p_val=ANY_P))
+        case "categories":
+            categories = sorted(set(baseline.tolist()))
+            codes = _codes(baseline, categories)
+            return ChiSquare(_alibi_cd().ChiSquareDrift(codes[:, None], p_val=ANY_P), categories)
+        case "vectors":
+            reduced = _reduced(baseline)
+            return MMD(_alibi_cd().MMDDrift(reduced, backend="pytorch", p_val=ANY_P, n_permutations=1, device="cpu"))
+
+
+def load(kind: Kind, folder: Path) -> Detector:
+    """Return a detector that was saved; the folder must be one's own, since alibi-detect may run what lies in it.
+
+    Raises:
+        DriftError: It cannot be read.
+    """
+    try:
+        inner = _alibi_saving().load_detector(folder)
+        match kind:
+            case "numbers":
+                return KS(inner)
+            case "categories":
+                return ChiSquare(inner, json.loads((folder / CATEGORIES_FILE).read_text(encoding="utf-8")))
+            case "vectors":
+                return MMD(inner)
+    except Exception as error:  # it raises what comes, of TOML, pydantic, numpy or torch
+        raise DriftError(f"the detector in {folder} cannot be read: {error}. Fit the baseline anew") from error
+
+
+class KS:
+    """Kolmogorov-Smirnov: the largest distance between two distribution functions (Kolmogorov 1933, Smirnov 1939)."""
+
+    name = "ks"
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def statistic(self, current: NDArray[np.float64]) -> float:
+        """See `Detector`."""
+        return float(self._inner.score(current[:, None])[1][0])
+
+    def plain_p_value(self, current: NDArray[np.float64]) -> float:
+        """Return alibi-detect's own p-value, which is right only where rows are independent."""
+        return float(self._inner.score(current[:, None])[0][0])
+
+    def effect(self, current: NDArray[np.float64]) -> float:
+        """See `Detector`."""
+        return self.statistic(current)
+
+    def scores(self, current: NDArray[np.float64]) -> Scores:
+        """See `Detector`."""
+        values = np.concatenate([self._inner.x_ref[:, 0], current])
+        order = np.argsort(values, kind="stable")
+        last_of_ties = np.append(np.diff(values[order]) > 0, True)
+        rows = np.arange(1, len(values) + 1, dtype=np.float32)[last_of_ties]
+
+        def squared_distances(divisions: NDArray[np.bool_]) -> NDArray[np.float64]:
+            currents = np.cumsum(divisions[:, order], axis=1, dtype=np.float32)[:, last_of_ties]
+            of_current = currents[:, -1:]
+            gaps = currents / of_current - (rows - currents) / (len(values) - of_current)
+            return np.asarray(np.max(np.abs(gaps), axis=1).astype(np.float64) ** 2)
+
+        return squared_distances
+
+    def save(self, folder: Path) -> None:
+        """See `Detector`."""
+        _save(self._inner, folder)
+
+
+class ChiSquare:
+    """Pearson's chi-square of a table of two rows, as scipy has it: with Yates' correction where it has two columns."""
+
+    name = "chi_square"
+
+    def __init__(self, inner: Any, categories: list[str]) -> None:
+        self._inner, self._categories = inner, categories
+
+    def statistic(self, current: NDArray[np.str_]) -> float:
+        """See `Detector`."""
+        return float(self._inner.score(self._coded(current)[:, None])[1][0])
+
+    def effect(self, current: NDArray[np.str_]) -> float:
+        """See `Detector`: total variation."""
+        before, now = (np.bincount(codes, minlength=1) for codes in (self._baseline(), self._coded(current)))
+        size = max(len(before), len(now))
+        shares = [np.pad(counts, (0, size - len(counts))) / np.sum(counts) for counts in (before, now)]
+        return float(np.sum(np.abs(shares[0] - shares[1])) / 2)
+
+    def scores(self, current: NDArray[np.str_]) -> Scores:
+        """See `Detector`."""
+        codes = np.concatenate([self._baseline(), self._coded(current)])
+        is_of = np.equal.outer(codes, np.unique(codes)).astype(np.float32)
+        totals = np.sum(is_of, axis=0)
+        correction = 0.5 if len(totals) == 2 else 0.0
+
+        def chi_squares(divisions: NDArray[np.bool_]) -> NDArray[np.float64]:
+            currents = (divisions.astype(np.float32) @ is_of).astype(np.float64)
+            share = np.sum(currents, axis=1, keepdims=True) / len(codes)
+            off = np.abs(currents - share * totals)
+            off = (off - np.minimum(correction, off)) ** 2
+            return np.asarray(np.sum(off / (share * totals) + off / ((1 - share) * totals), axis=1))
+
+        return chi_squares
+
+    def save(self, folder: Path) -> None:
+        """See `Detector`."""
+        _save(self._inner, folder)
+        (folder / CATEGORIES_FILE).write_text(json.dumps(self._categories), encoding="utf-8")
+
+    def _baseline(self) -> NDArray[np.int64]:
+        return np.asarray(self._inner.x_ref[:, 0], dtype=np.int64)
+
+    def _coded(self, current: NDArray[np.str_]) -> NDArray[np.int64]:
+        new = sorted(set(current.tolist()) - set(self._categories))
+        return _codes(current, [*self._categories, *new])
+
+
+class MMD:
+    """Maximum mean discrepancy with a Gaussian kernel of median bandwidth (Gretton et al. 2012), in fewer dimensions.
+
+    They are reduced by a random projection (Johnson and Lindenstrauss 1984), which keeps distances and was fitted to
+    nothing. Principal components of the baseline would make the baseline wider along them than anything new, and
+    that alone is a difference to be found.
+    """
+
+    name = "mmd"
+
+    def __init__(self, inner: Any) -> None:
+        self._outer, self._inner = inner, inner._detector  # MMDDrift hides its backend, whose kernel_matrix is public
+
+    def statistic(self, current: NDArray[np.float32]) -> float:
+        """See `Detector`."""
+        return float(self._inner.score(_reduced(current))[1])
+
+    def effect(self, current: NDArray[np.float32]) -> None:  # noqa: ARG002
+        """See `Detector`: MMD² depends on the kernel, and is no probability."""
+        return
+
+    def scores(self, current: NDArray[np.float32]) -> Scores:
+        """See `Detector`."""
+        import torch  # noqa: PLC0415
+
+        with torch.no_grad():
+            sides = (torch.from_numpy(np.ascontiguousarray(rows)) for rows in (self._inner.x_ref, _reduced(current)))
+            kernel = self._inner.kernel_matrix(*sides).numpy()
+        np.fill_diagonal(kernel, 0.0)
+        of_row = np.sum(kernel, axis=1, dtype=np.float64)
+        total = np.sum(of_row)
+
+        def squared_discrepancies(divisions: NDArray[np.bool_]) -> NDArray[np.float64]:
+            currents = divisions.astype(np.float32)
+            within = np.sum((currents @ kernel) * currents, axis=1, dtype=np.float64)
+            touching = divisions @ of_row
+            count = np.sum(divisions, axis=1, dtype=np.float64)
+            others = len(kernel) - count
+            outside, between = total - 2 * touching + within, touching - within
+            return np.asarray(
+                outside / (others * (others - 1)) + within / (count * (count - 1)) - 2 * between / (count * others)
+            )
+
+        return squared_discrepancies
+
+    def save(self, folder: Path) -> None:
+        """See `Detector`."""
+        _save(self._outer, folder)
+
+
+def _codes(values: NDArray[np.str_], categories: list[str]) -> NDArray[np.int64]:
+    places = {category: place for place, category in enumerate(categories)}
+    return np.array([places[value] for value in values.tolist()], dtype=np.int64)
+
+
+def _reduced(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return vectors in DIMENSIONS, at about the distances that they had from each other. Shape (row, dimension)."""
+    if vectors.shape[1] <= DIMENSIONS:
+        return np.ascontiguousarray(vectors, dtype=np.float32)
+    return np.asarray(vectors @ _projection(vectors.shape[1]))
+
+
+@lru_cache(maxsize=8)
+def _projection(dimensions: int) -> NDArray[np.float32]:
+    chance = np.random.default_rng(PROJECTION_SEED)
+    projection = chance.standard_normal((dimensions, DIMENSIONS)) / np.sqrt(DIMENSIONS)
+    return np.asarray(projection, dtype=np.float32)
+
+
+def _save(inner: Any, folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _alibi_saving().save_detector(inner, folder)
+
+
+def _alibi_cd() -> ModuleType:
+    return _imported()[0]
+
+
+def _alibi_saving() -> ModuleType:
+    return _imported()[1]
+
+
+@lru_cache(maxsize=1)
+def _imported() -> tuple[ModuleType, ModuleType]:
+    """Import alibi-detect late: it takes five seconds, and torch."""
+    logging.getLogger("alibi_detect").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it calls what torch and others have deprecated
+        from alibi_detect import cd, saving  # noqa: PLC0415
+    return cd, saving
