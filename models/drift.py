@@ -19,7 +19,7 @@ from models.drift_verdicts import Budget, Outcome, Verdict, in_order, verdict_of
 from models.errors import DriftError
 
 LEAST_UTTERANCES: Final = 300  # of a baseline
-LEAST_ROWS: Final = 30  # of a sample, on either side: detections of a rare phrase, for example
+LEAST_ROWS: Final = 20  # of a sample, on either side: detections of a rare phrase, for example
 LEAST_RECORDINGS: Final = 10  # likewise
 VECTORS: Final = 1_000  # of either side at most: MMD costs their number squared
 FORMAT: Final = 1  # of a saved baseline
@@ -201,15 +201,16 @@ def _compared(reference: Reference, current: Sample, threshold: float) -> Verdic
     recordings = np.concatenate([reference.recordings, current.recordings])
     is_current = np.arange(len(recordings)) >= len(reference.recordings)
     detector = reference.detector
+    found = detector.compare(current.values)
     p = p_value(detector.scores(current.values), recordings, is_current)
     return Verdict(
         detector.name,
         reference.name,
-        detector.statistic(current.values),
+        found.statistic,
         p,
         threshold,
         "drift" if p < threshold else "no_drift",
-        detector.effect(current.values),
+        found.effect,
     )
 
 

@@ -9,6 +9,7 @@ here what its statistic is when rows change sides. It must not know budgets or t
 import json
 import logging
 import warnings
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -27,16 +28,21 @@ CATEGORIES_FILE: Final = "categories.json"
 ANY_P: Final = 0.05  # alibi-detect wants a threshold of its own; nobody asks for its decision
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Between a window and its baseline."""
+
+    statistic: float  # a KS distance, chi-square, or MMD²
+    effect: float | None  # the largest difference of probability, 0 to 1, where there is such a number
+
+
 class Detector(Protocol):
     """A baseline's values of one sample, to which a window's are compared."""
 
     name: str
 
-    def statistic(self, current: NDArray[Any]) -> float:
-        """Return what alibi-detect makes of a window's values: a KS distance, chi-square, or MMD²."""
-
-    def effect(self, current: NDArray[Any]) -> float | None:
-        """Return the largest difference between probabilities, 0 to 1, where there is such a number."""
+    def compare(self, current: NDArray[Any]) -> Difference:
+        """Return what alibi-detect makes of a window's values."""
 
     def scores(self, current: NDArray[Any]) -> Scores:
         """Return what says how much sides differ, as a square, of baseline's rows and then the window's."""
@@ -86,17 +92,14 @@ class KS:
     def __init__(self, inner: Any) -> None:
         self._inner = inner
 
-    def statistic(self, current: NDArray[np.float64]) -> float:
+    def compare(self, current: NDArray[np.float64]) -> Difference:
         """See `Detector`."""
-        return float(self._inner.score(current[:, None])[1][0])
+        distance = float(self._inner.score(current[:, None])[1][0])
+        return Difference(distance, distance)
 
     def plain_p_value(self, current: NDArray[np.float64]) -> float:
         """Return alibi-detect's own p-value, which is right only where rows are independent."""
         return float(self._inner.score(current[:, None])[0][0])
-
-    def effect(self, current: NDArray[np.float64]) -> float:
-        """See `Detector`."""
-        return self.statistic(current)
 
     def scores(self, current: NDArray[np.float64]) -> Scores:
         """See `Detector`."""
@@ -126,16 +129,13 @@ class ChiSquare:
     def __init__(self, inner: Any, categories: list[str]) -> None:
         self._inner, self._categories = inner, categories
 
-    def statistic(self, current: NDArray[np.str_]) -> float:
-        """See `Detector`."""
-        return float(self._inner.score(self._coded(current)[:, None])[1][0])
-
-    def effect(self, current: NDArray[np.str_]) -> float:
-        """See `Detector`: total variation."""
+    def compare(self, current: NDArray[np.str_]) -> Difference:
+        """See `Detector`; the effect is the total variation."""
+        chi_square = float(self._inner.score(self._coded(current)[:, None])[1][0])
         before, now = (np.bincount(codes, minlength=1) for codes in (self._baseline(), self._coded(current)))
         size = max(len(before), len(now))
         shares = [np.pad(counts, (0, size - len(counts))) / np.sum(counts) for counts in (before, now)]
-        return float(np.sum(np.abs(shares[0] - shares[1])) / 2)
+        return Difference(chi_square, float(np.sum(np.abs(shares[0] - shares[1])) / 2))
 
     def scores(self, current: NDArray[np.str_]) -> Scores:
         """See `Detector`."""
@@ -179,13 +179,9 @@ class MMD:
     def __init__(self, inner: Any) -> None:
         self._outer, self._inner = inner, inner._detector  # MMDDrift hides its backend, whose kernel_matrix is public
 
-    def statistic(self, current: NDArray[np.float32]) -> float:
-        """See `Detector`."""
-        return float(self._inner.score(_reduced(current))[1])
-
-    def effect(self, current: NDArray[np.float32]) -> None:  # noqa: ARG002
-        """See `Detector`: MMD² depends on the kernel, and is no probability."""
-        return
+    def compare(self, current: NDArray[np.float32]) -> Difference:
+        """See `Detector`; MMD² depends on the kernel, and is no probability."""
+        return Difference(float(self._inner.score(_reduced(current))[1]), None)
 
     def scores(self, current: NDArray[np.float32]) -> Scores:
         """See `Detector`."""

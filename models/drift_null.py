@@ -16,6 +16,7 @@ It must not know what is compared.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from math import lgamma
 from typing import Final, TypeAlias
 
@@ -32,6 +33,7 @@ COUNTED: Final = 10  # divisions that differ as much: from here on counting is a
 TAIL: Final = 250  # divisions that a tail is fitted to (Knijnenburg)
 AT_ONCE: Final = 2_000_000  # rows of divisions in memory
 LEAST_P: Final = 1e-300
+TIED: Final = 1e-6
 
 
 def p_value(scores: Scores, recordings: NDArray[np.str_], is_current: NDArray[np.bool_]) -> float:
@@ -47,10 +49,10 @@ def p_value(scores: Scores, recordings: NDArray[np.str_], is_current: NDArray[np
     _, first, of_row = np.unique(recordings, return_index=True, return_inverse=True)
     sides = is_current[first]
     observed = float(scores(is_current[None])[0])
-    chance = np.random.default_rng(0)
-    found = _divided(scores, sides, of_row, FIRST, chance)
+    observed -= TIED * abs(observed) + TIED**2  # what is as much is no less for its rounding
+    found = _divided(scores, _divisions(sides.tobytes(), FIRST), of_row)
     if np.mean(found >= observed) <= SUSPICIOUS:
-        found = np.concatenate([found, _divided(scores, sides, of_row, MORE, chance)])
+        found = np.concatenate([found, _divided(scores, _divisions(sides.tobytes(), MORE), of_row)])
     return max(tail_probability(observed, found), _least(len(sides), int(np.sum(sides))))
 
 
@@ -86,15 +88,20 @@ def fitted_tail(exceedances: NDArray[np.float64]) -> tuple[float, float]:
     return (0.0, mean) if shape <= 0 else (shape, 2 * mean * weighted / (mean - 2 * weighted))
 
 
-def _divided(
-    scores: Scores, sides: NDArray[np.bool_], of_row: NDArray[np.intp], count: int, chance: np.random.Generator
-) -> NDArray[np.float64]:
+def _divided(scores: Scores, divisions: NDArray[np.bool_], of_row: NDArray[np.intp]) -> NDArray[np.float64]:
     at_once = max(1, AT_ONCE // len(of_row))
-    parts = []
-    for start in range(0, count, at_once):
-        same = np.tile(sides, (min(at_once, count - start), 1))
-        parts.append(scores(chance.permuted(same, axis=1)[:, of_row]))
-    return np.concatenate(parts)
+    parts = range(0, len(divisions), at_once)
+    return np.concatenate([scores(divisions[start : start + at_once][:, of_row]) for start in parts])
+
+
+@lru_cache(maxsize=4)
+def _divisions(sides: bytes, count: int) -> NDArray[np.bool_]:
+    """Return recordings divided anew, as many to each side as before. Shape (division, recording).
+
+    Every sample of a window that has the same recordings has the same divisions: they are made once.
+    """
+    as_they_came = np.frombuffer(sides, np.bool_)
+    return np.random.default_rng(count).permuted(np.tile(as_they_came, (count, 1)), axis=1)
 
 
 def _least(recordings: int, current: int) -> float:
