@@ -10,7 +10,8 @@ A budget of one alarm a month asks for p-values near 1e-5, and counting would ne
 are counted; only where they look suspicious come more, and their tail is fitted by a generalised Pareto distribution
 (Knijnenburg et al. 2009, Fewer permutations, more accurate P-values) by probability-weighted moments (Hosking and
 Wallis 1987). What is compared are squares (of a Kolmogorov-Smirnov distance; MMD² and chi-square are squares as they
-are), whose tails fall exponentially in theory, so a tail that is shorter than that is never believed: shape >= 0.
+are), whose tails fall exponentially in theory: shape 0. So a tail that is shorter than that is never believed, and one
+that is longer as far as it is by more than the standard error of its shape.
 
 It must not know what is compared.
 """
@@ -30,8 +31,10 @@ FIRST: Final = 400  # divisions; where many of them differ as much, no more are 
 MORE: Final = 4_000
 SUSPICIOUS: Final = 0.02
 COUNTED: Final = 10  # divisions that differ as much: from here on counting is as good as a fit (Knijnenburg)
-TAIL: Final = 250  # divisions that a tail is fitted to (Knijnenburg)
+TAIL: Final = 500  # divisions that a tail is fitted to: Knijnenburg has 250 of any statistic, these fall as in theory
+SHAPE_ERROR: Final = 1 / TAIL**0.5  # standard error of a shape near 0 (Hosking and Wallis)
 AT_ONCE: Final = 2_000_000  # rows of divisions in memory
+LONGEST: Final = 0.9  # shape: at 1 there is no mean
 LEAST_P: Final = 1e-300
 TIED: Final = 1e-6
 
@@ -78,14 +81,17 @@ def tail_probability(observed: float, found: NDArray[np.float64]) -> float:
 
 
 def fitted_tail(exceedances: NDArray[np.float64]) -> tuple[float, float]:
-    """Return shape, never negative, and scale of the generalised Pareto distribution that fits exceedances in order."""
+    """Return shape, never negative, and scale of the generalised Pareto distribution that fits exceedances in order.
+
+    Whatever the shape, the distribution has the mean of the exceedances.
+    """
     count = len(exceedances)
     mean = float(np.mean(exceedances))
     weighted = float(np.mean(exceedances * np.arange(count - 1, -1, -1) / (count - 1)))
-    if mean <= 0 or mean - 2 * weighted <= 0:
-        return 0.0, mean
-    shape = 2 - mean / (mean - 2 * weighted)
-    return (0.0, mean) if shape <= 0 else (shape, 2 * mean * weighted / (mean - 2 * weighted))
+    apart = mean - 2 * weighted  # 0 or below: no tail is as long
+    shape = min(LONGEST, 2 - mean / apart) if apart > 0 else LONGEST if mean > 0 else 0.0
+    shape = max(0.0, shape - SHAPE_ERROR)
+    return shape, mean * (1 - shape)
 
 
 def _divided(scores: Scores, divisions: NDArray[np.bool_], of_row: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Changes that are really there: whether they are found, when, and under which name; and a changed model, which is none."""
+"""Changes that are there: whether they are found, when, and by which name; and a changed model, which is none."""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -40,9 +40,8 @@ def power(clean: Pool, changed: dict[str, Pool], trials: int) -> dict[str, list[
             new = pool.names if name == "spanish" else rest(pool, chosen)
             found[name].append(_trial(baseline, pool, new, np.random.default_rng([SEED, number])))
         if (number + 1) % max(1, trials // 10) == 0:
-            say(
-                f"  power: {number + 1} trials, found { ({name: sum(t.found_in is not None for t in of) for name, of in found.items()}) }"
-            )
+            hits = {name: sum(each.found_in is not None for each in of) for name, of in found.items()}
+            say(f"  power: {number + 1} trials, found {hits}")
     return found
 
 
