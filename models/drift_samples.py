@@ -126,7 +126,9 @@ def _of_model(name: str, model: str, rows: pl.DataFrame) -> Sample:
     if name != EMBEDDING:
         return Sample(full, "numbers", _ids(rows), _numbers(rows[name]), _version(rows))
     rows = rows.filter(pl.col(name).is_not_null())
-    return Sample(full, "vectors", _ids(rows), _vectors(rows[name]), _version(rows))
+    vectors = _vectors(rows[name])
+    finite = np.isfinite(vectors).all(axis=1)
+    return Sample(full, "vectors", _ids(rows)[finite], vectors[finite], _version(rows))
 
 
 def _of_predictions(table: pl.DataFrame) -> list[Sample]:

@@ -109,6 +109,23 @@ def test_what_cannot_be_said_any_more_is_drift(baseline: Baseline) -> None:
     assert baseline.verdicts(samples_of(window), BUDGET)[0].descriptor == "snr_db"
 
 
+def test_embeddings_that_are_all_alike_are_no_drift_until_others_come() -> None:
+    def alike(seed: int, count: int, value: float) -> list[Sample]:
+        same = pl.lit(np.full(8, value, "<f2").tobytes()).alias("embedding")
+        return samples_of(utterances(seed, count).select("file_id", same))
+
+    baseline = Baseline.fit("alike", 1, alike(30, 300, 0))
+    assert verdict_of(baseline.verdicts(alike(31, 100, 0), BUDGET)) == "no_drift"
+    assert verdict_of(baseline.verdicts(alike(31, 100, 1), BUDGET)) == "drift"
+
+
+def test_an_embedding_that_is_no_number_is_left_out() -> None:
+    frame = utterances(32, 40)
+    broken = pl.Series("embedding", [np.full(8, np.nan, "<f2").tobytes(), *frame["embedding"][1:]])
+    (embedding,) = samples_of(frame.with_columns(broken).select("file_id", "embedding"))
+    assert (len(embedding), embedding.values.shape) == (39, (39, 8))
+
+
 def test_a_baseline_that_was_saved_says_the_same(baseline: Baseline, tmp_path: Path) -> None:
     baseline.save(tmp_path / "baselines" / "telephone")
     loaded = Baseline.load(tmp_path / "baselines" / "telephone")
