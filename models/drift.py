@@ -3,6 +3,7 @@
 import json
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from models import drift_detectors
 from models.drift_detectors import Detector
 from models.drift_null import p_value
-from models.drift_samples import Frame, Kind, Sample, at_most, samples_of, without
+from models.drift_samples import Family, Frame, Kind, Sample, at_most, family_of, samples_of, without
 from models.drift_verdicts import Budget, Outcome, Verdict, in_order, verdict_of
 from models.errors import DriftError
 
@@ -35,6 +36,11 @@ class Reference:
     model_version: str
     recordings: NDArray[np.str_]  # of each row. Shape (row,)
     detector: Detector
+
+    @property
+    def family(self) -> Family:
+        """What it shares a part of the budget with."""
+        return family_of(self.name, self.kind)
 
     @property
     def lacking(self) -> str:
@@ -74,9 +80,9 @@ class Baseline:
         return cls(name, version, utterances, least_utterances, tuple(references))
 
     @property
-    def tests(self) -> int:
-        """How many tests of a window share its part of the budget: all that may ever be made."""
-        return sum(not reference.lacking for reference in self.references)
+    def tests(self) -> Counter[Family]:
+        """How many tests of a window, by family, share the budget: all that may ever be made."""
+        return Counter(reference.family for reference in self.references if not reference.lacking)
 
     @property
     def recordings(self) -> frozenset[str]:
@@ -92,12 +98,14 @@ class Baseline:
             budget: Of false alarms.
         """
         of_window = {sample.name: sample for sample in samples}
-        threshold = budget.threshold(self.tests)
+        tests = self.tests
+        thresholds = {family: budget.threshold(len(tests), count) for family, count in tests.items()}
         return in_order(
-            self._verdict(reference, of_window.get(reference.name), threshold) for reference in self.references
+            self._verdict(reference, of_window.get(reference.name), thresholds.get(reference.family))
+            for reference in self.references
         )
 
-    def _verdict(self, reference: Reference, sample: Sample | None, threshold: float) -> Verdict:
+    def _verdict(self, reference: Reference, sample: Sample | None, threshold: float | None) -> Verdict:
         nothing = Verdict(reference.detector.name, reference.name, None, None, threshold, "insufficient")
         if self.utterances < self.least_utterances:
             return replace(nothing, reason=f"the baseline has {self.utterances} of {self.least_utterances} utterances")
@@ -110,7 +118,8 @@ class Baseline:
                 "a change of the model is compared on the same files",
             )
         current = without(sample, np.unique(reference.recordings))
-        if reason := reference.lacking or _lacking(current.recordings, "the window"):
+        reason = reference.lacking or _lacking(current.recordings, "the window")
+        if reason or threshold is None:
             return replace(nothing, reason=reason)
         return _compared(reference, current, threshold)
 
@@ -202,7 +211,7 @@ def _compared(reference: Reference, current: Sample, threshold: float) -> Verdic
     is_current = np.arange(len(recordings)) >= len(reference.recordings)
     detector = reference.detector
     found = detector.compare(current.values)
-    p = p_value(detector.scores(current.values), recordings, is_current)
+    p = p_value(found.scores, recordings, is_current)
     return Verdict(
         detector.name,
         reference.name,

@@ -22,8 +22,8 @@ from models.drift_null import Scores
 from models.drift_samples import Kind
 from models.errors import DriftError
 
-DIMENSIONS: Final = 32  # that an embedding is reduced to
-PROJECTION_SEED: Final = 20
+DIMENSIONS: Final = 100  # that an embedding is reduced to
+ROWS_EACH: Final = 4  # at least, of both sides together, for each of them
 CATEGORIES_FILE: Final = "categories.json"
 ANY_P: Final = 0.05  # alibi-detect wants a threshold of its own; nobody asks for its decision
 
@@ -32,8 +32,9 @@ ANY_P: Final = 0.05  # alibi-detect wants a threshold of its own; nobody asks fo
 class Difference:
     """Between a window and its baseline."""
 
-    statistic: float  # a KS distance, chi-square, or MMD²
+    statistic: float  # as alibi-detect has it: a KS distance, chi-square, or MMD²
     effect: float | None  # the largest difference of probability, 0 to 1, where there is such a number
+    scores: Scores  # how much the sides of other divisions of the same rows differ, as a square
 
 
 class Detector(Protocol):
@@ -42,10 +43,7 @@ class Detector(Protocol):
     name: str
 
     def compare(self, current: NDArray[Any]) -> Difference:
-        """Return what alibi-detect makes of a window's values."""
-
-    def scores(self, current: NDArray[Any]) -> Scores:
-        """Return what says how much sides differ, as a square, of baseline's rows and then the window's."""
+        """Compare a window's values; in the divisions of `scores` the baseline's rows come first, then the window's."""
 
     def save(self, folder: Path) -> None:
         """Write it into a folder that is not there yet."""
@@ -61,8 +59,7 @@ def fit(kind: Kind, baseline: NDArray[Any]) -> Detector:
             codes = _codes(baseline, categories)
             return ChiSquare(_alibi_cd().ChiSquareDrift(codes[:, None], p_val=ANY_P), categories)
         case "vectors":
-            reduced = _reduced(baseline)
-            return MMD(_alibi_cd().MMDDrift(reduced, backend="pytorch", p_val=ANY_P, n_permutations=1, device="cpu"))
+            return MMD(_mmd_drift(baseline))
 
 
 def load(kind: Kind, folder: Path) -> Detector:
@@ -95,14 +92,13 @@ class KS:
     def compare(self, current: NDArray[np.float64]) -> Difference:
         """See `Detector`."""
         distance = float(self._inner.score(current[:, None])[1][0])
-        return Difference(distance, distance)
+        return Difference(distance, distance, self._scores(current))
 
     def plain_p_value(self, current: NDArray[np.float64]) -> float:
         """Return alibi-detect's own p-value, which is right only where rows are independent."""
         return float(self._inner.score(current[:, None])[0][0])
 
-    def scores(self, current: NDArray[np.float64]) -> Scores:
-        """See `Detector`."""
+    def _scores(self, current: NDArray[np.float64]) -> Scores:
         values = np.concatenate([self._inner.x_ref[:, 0], current])
         order = np.argsort(values, kind="stable")
         last_of_ties = np.append(np.diff(values[order]) > 0, True)
@@ -135,10 +131,9 @@ class ChiSquare:
         before, now = (np.bincount(codes, minlength=1) for codes in (self._baseline(), self._coded(current)))
         size = max(len(before), len(now))
         shares = [np.pad(counts, (0, size - len(counts))) / np.sum(counts) for counts in (before, now)]
-        return Difference(chi_square, float(np.sum(np.abs(shares[0] - shares[1])) / 2))
+        return Difference(chi_square, float(np.sum(np.abs(shares[0] - shares[1])) / 2), self._scores(current))
 
-    def scores(self, current: NDArray[np.str_]) -> Scores:
-        """See `Detector`."""
+    def _scores(self, current: NDArray[np.str_]) -> Scores:
         codes = np.concatenate([self._baseline(), self._coded(current)])
         is_of = np.equal.outer(codes, np.unique(codes)).astype(np.float32)
         totals = np.sum(is_of, axis=0)
@@ -169,27 +164,33 @@ class ChiSquare:
 class MMD:
     """Maximum mean discrepancy with a Gaussian kernel of median bandwidth (Gretton et al. 2012), in fewer dimensions.
 
-    They are reduced by a random projection (Johnson and Lindenstrauss 1984), which keeps distances and was fitted to
-    nothing. Principal components of the baseline would make the baseline wider along them than anything new, and
-    that alone is a difference to be found.
+    These are the principal components of baseline and window together, at unit variance: what a codec does to an
+    embedding lies along directions in which speech hardly varies. Components of the baseline alone would make it
+    wider along them than anything new, and that is a difference to be found where there is none; of both together
+    they are the same however recordings are divided.
     """
 
     name = "mmd"
 
     def __init__(self, inner: Any) -> None:
-        self._outer, self._inner = inner, inner._detector  # MMDDrift hides its backend, whose kernel_matrix is public
+        self._inner = inner
 
     def compare(self, current: NDArray[np.float32]) -> Difference:
         """See `Detector`; MMD² depends on the kernel, and is no probability."""
-        return Difference(float(self._inner.score(_reduced(current))[1]), None)
+        baseline, reduced = _reduced(_backend(self._inner).x_ref, current)
+        inner = _mmd_drift(baseline)
+        return Difference(float(inner.score(reduced)[1]), None, self._scores(_backend(inner), reduced))
 
-    def scores(self, current: NDArray[np.float32]) -> Scores:
+    def save(self, folder: Path) -> None:
         """See `Detector`."""
+        _save(self._inner, folder)
+
+    @staticmethod
+    def _scores(inner: Any, current: NDArray[np.float32]) -> Scores:
         import torch  # noqa: PLC0415
 
         with torch.no_grad():
-            sides = (torch.from_numpy(np.ascontiguousarray(rows)) for rows in (self._inner.x_ref, _reduced(current)))
-            kernel = self._inner.kernel_matrix(*sides).numpy()
+            kernel = inner.kernel_matrix(torch.from_numpy(inner.x_ref), torch.from_numpy(current)).numpy()
         np.fill_diagonal(kernel, 0.0)
         of_row = np.sum(kernel, axis=1, dtype=np.float64)
         total = np.sum(of_row)
@@ -207,9 +208,14 @@ class MMD:
 
         return squared_discrepancies
 
-    def save(self, folder: Path) -> None:
-        """See `Detector`."""
-        _save(self._outer, folder)
+
+def _mmd_drift(baseline: NDArray[np.float32]) -> Any:
+    return _alibi_cd().MMDDrift(baseline, backend="pytorch", p_val=ANY_P, n_permutations=1, device="cpu")
+
+
+def _backend(outer: Any) -> Any:
+    """Return what MMDDrift hides: its x_ref and kernel_matrix are public there."""
+    return outer._detector
 
 
 def _codes(values: NDArray[np.str_], categories: list[str]) -> NDArray[np.int64]:
@@ -217,18 +223,18 @@ def _codes(values: NDArray[np.str_], categories: list[str]) -> NDArray[np.int64]
     return np.array([places[value] for value in values.tolist()], dtype=np.int64)
 
 
-def _reduced(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return vectors in DIMENSIONS, at about the distances that they had from each other. Shape (row, dimension)."""
-    if vectors.shape[1] <= DIMENSIONS:
-        return np.ascontiguousarray(vectors, dtype=np.float32)
-    return np.asarray(vectors @ _projection(vectors.shape[1]))
-
-
-@lru_cache(maxsize=8)
-def _projection(dimensions: int) -> NDArray[np.float32]:
-    chance = np.random.default_rng(PROJECTION_SEED)
-    projection = chance.standard_normal((dimensions, DIMENSIONS)) / np.sqrt(DIMENSIONS)
-    return np.asarray(projection, dtype=np.float32)
+def _reduced(
+    baseline: NDArray[np.float32], current: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return both sides in their common principal components, each at unit variance. Shapes (row, dimension)."""
+    both = np.concatenate([baseline, current]).astype(np.float64)
+    both -= np.mean(both, axis=0)
+    variances, components = np.linalg.eigh(both.T @ both / len(both))
+    count = min(DIMENSIONS, max(1, len(both) // ROWS_EACH), len(variances))
+    kept = variances[-count:]
+    scales = np.sqrt(np.maximum(kept, max(kept[-1], 1e-12) * 1e-9))
+    reduced = (both @ components[:, -count:] / scales).astype(np.float32)
+    return reduced[: len(baseline)], reduced[len(baseline) :]
 
 
 def _save(inner: Any, folder: Path) -> None:

@@ -18,11 +18,15 @@ from models.errors import DriftError
 
 Frame: TypeAlias = pl.DataFrame | pa.Table
 Kind: TypeAlias = Literal["numbers", "categories", "vectors"]
+Family: TypeAlias = Literal["descriptors", "embeddings", "categories", "answers"]
+"""What shares a part of the budget: see models/drift_verdicts.py."""
 
 RECORDING: Final = "file_id"
 MODELS_OWN: Final = ("speaking_rate",)  # descriptors that come of what a model read
 AUDIOS_OWN: Final = tuple(field.name for field in fields(Descriptors) if field.name not in MODELS_OWN)
 EMBEDDING: Final = "embedding"
+CONFIDENCE: Final = "confidence"
+RATE: Final = "detections_per_minute"
 CATEGORIES: Final = ("format", "sample_rate", "channels", "scene")
 NONE_AT: Final = -1e9  # below every descriptor: what cannot be said is a value too, the lowest
 SEVERAL: Final = "+"  # between versions of a model, where a sample has answers of more than one
@@ -43,6 +47,15 @@ class Sample:
         return len(self.recordings)
 
 
+def family_of(name: str, kind: Kind) -> Family:
+    """Return the family of a sample."""
+    if kind == "vectors":
+        return "embeddings"
+    if kind == "categories":
+        return "categories"
+    return "answers" if name.startswith((CONFIDENCE, RATE)) else "descriptors"
+
+
 def samples_of(frame: Frame) -> list[Sample]:
     """Return the samples of a table of descriptors or of one of predictions, whichever it is.
 
@@ -61,7 +74,7 @@ def samples_of(frame: Frame) -> list[Sample]:
             f"the table has {', '.join(table.columns) or 'no columns'}: "
             f"add {RECORDING}, the recording of each row, because recordings are what is sampled independently"
         )
-    found = _of_predictions(table) if {"label", "confidence"} <= set(table.columns) else _of_utterances(table)
+    found = _of_predictions(table) if {"label", CONFIDENCE} <= set(table.columns) else _of_utterances(table)
     if not found:
         raise DriftError(
             f"the table has {', '.join(table.columns)}: drift is looked for in descriptors ({', '.join(AUDIOS_OWN)}, "
@@ -85,7 +98,7 @@ def rates_of(predictions: Frame, durations: Frame, models: Mapping[str, str]) ->
         joined = recordings.join(of_model, on=RECORDING, how="left").filter(pl.col("duration_s") > 0)
         rate = pl.col("detections").fill_null(0) * 60.0 / pl.col("duration_s")
         values = joined.select(rate).to_series().to_numpy().astype(np.float64)
-        found.append(Sample(f"detections_per_minute:{model}", "numbers", _ids(joined), values, version))
+        found.append(Sample(f"{RATE}:{model}", "numbers", _ids(joined), values, version))
     return found
 
 
@@ -136,8 +149,8 @@ def _of_predictions(table: pl.DataFrame) -> list[Sample]:
     for model, rows in _by_model(table):
         of_labels = [(f":{label}", part) for (label,), part in sorted(rows.group_by("label"), key=lambda each: each[0])]
         for ending, part in [("", rows), *of_labels]:
-            name = f"confidence:{model}{ending}"
-            found.append(Sample(name, "numbers", _ids(part), _numbers(part["confidence"]), _version(part)))
+            name = f"{CONFIDENCE}:{model}{ending}"
+            found.append(Sample(name, "numbers", _ids(part), _numbers(part[CONFIDENCE]), _version(part)))
     return found
 
 

@@ -2,16 +2,20 @@
 
 The budget. A window of new utterances is compared with the baseline by one test for each descriptor, embedding,
 category, and each model's confidences and detections. Where nothing drifted, a test alarms by chance with the
-probability of its threshold, whatever the others do, and chances add up at most (Bonferroni 1936). So with T tests a
-window and W windows a month there are at most W * T * threshold windows with a false alarm a month, and
+probability of its threshold, whatever the others do, and chances add up at most (Bonferroni 1936). So with W windows
+a month, those with a false alarm are at most W times the sum of all thresholds. Each family of tests (what is measured of
+the audio, embeddings, categories, what models say) has an equal share, and each test of a family an equal part of it
+(weighted Bonferroni: Rosenthal and Rubin 1983): phrases that somebody looks for may be many, and must not take from
+the others:
 
-    threshold = SPENT * budget / (W * T).
+    threshold = SPENT * budget / (W * families * tests of the family).
 
 Windows never overlap and each is tested once, so nothing else is tested. W is the number of windows of the last thirty
 days, and WINDOWS_PER_MONTH where there were fewer (`expected_windows`): with more traffic thresholds are stricter.
 Half of the budget is SPENT; the other half is for p-values that are too small, since they come of a fitted tail. By
-default, with one alarm a month, 720 windows and 25 tests, the threshold is 2.8e-5; models/drift_null.py says how a
-p-value as small as that is had.
+default, with one alarm a month, 720 windows and four families, an embedding has a threshold of 1.7e-4, each of eight
+descriptors one of 2.2e-5, and each of twenty phrases one of 8.7e-6; models/drift_null.py says how p-values as small as
+that are had.
 
 Recordings are what is sampled independently, not utterances: windows are made of whole recordings
 (models/drift_windows.py), p-values come of dividing recordings anew, and a few recordings are no window.
@@ -46,9 +50,14 @@ class Budget:
         if self.alarms_per_month <= 0 or self.windows_per_month <= 0:
             raise DriftError(f"{self}: both must be above 0")
 
-    def threshold(self, tests: int) -> float:
-        """Return the p-value below which each of the tests of a window says drift."""
-        return min(1.0, SPENT * self.alarms_per_month / (self.windows_per_month * max(1, tests)))
+    def threshold(self, families: int, tests: int) -> float:
+        """Return the p-value below which a test says drift.
+
+        Args:
+            families: Of the tests of a window.
+            tests: Of its own family.
+        """
+        return min(1.0, SPENT * self.alarms_per_month / (self.windows_per_month * max(1, families) * max(1, tests)))
 
 
 def expected_windows(closed_at: Iterable[datetime], now: datetime, least: float = WINDOWS_PER_MONTH) -> float:

@@ -53,7 +53,7 @@ def test_a_window_like_the_baseline_is_no_drift(baseline: Baseline) -> None:
     verdicts = baseline.verdicts(samples_of(utterances(2, 100)), BUDGET)
     assert {each.verdict for each in verdicts} == {"no_drift"}
     assert {each.detector for each in verdicts} == {"ks", "mmd", "chi_square"}
-    assert baseline.tests == len(verdicts) == 5
+    assert baseline.tests == {"descriptors": 3, "embeddings": 1, "categories": 1}
 
 
 def test_what_drifted_is_named_first(baseline: Baseline) -> None:
@@ -129,7 +129,7 @@ def test_an_embedding_that_is_no_number_is_left_out() -> None:
 def test_a_baseline_that_was_saved_says_the_same(baseline: Baseline, tmp_path: Path) -> None:
     baseline.save(tmp_path / "baselines" / "telephone")
     loaded = Baseline.load(tmp_path / "baselines" / "telephone")
-    assert (loaded.name, loaded.version, loaded.utterances, loaded.tests) == ("telephone", 3, 300, 5)
+    assert (loaded.name, loaded.version, loaded.utterances, loaded.tests) == ("telephone", 3, 300, baseline.tests)
     for window in (utterances(16, 100), utterances(17, 100, snr_db=20)):
         assert loaded.verdicts(samples_of(window), BUDGET) == baseline.verdicts(samples_of(window), BUDGET)
     assert [path.name for path in (tmp_path / "baselines").iterdir()] == ["telephone"]
@@ -144,11 +144,16 @@ def test_a_baseline_that_is_not_whole_is_refused(tmp_path: Path) -> None:
         Baseline.load(tmp_path)
 
 
-def test_thresholds_spend_half_the_budget_over_all_tests_and_windows() -> None:
-    assert Budget(alarms_per_month=2, windows_per_month=100).threshold(10) == pytest.approx(1e-3)
-    assert Budget(windows_per_month=1440).threshold(10) == Budget().threshold(20)
+def test_thresholds_spend_half_the_budget_over_all_families_tests_and_windows() -> None:
+    assert Budget(alarms_per_month=2, windows_per_month=100).threshold(1, 10) == pytest.approx(1e-3)
+    assert Budget(windows_per_month=1440).threshold(2, 10) == Budget().threshold(4, 10) == Budget().threshold(2, 20)
     with pytest.raises(DriftError):
         Budget(alarms_per_month=0)
+
+
+def test_all_thresholds_of_a_window_add_up_to_what_is_spent(baseline: Baseline) -> None:
+    verdicts = baseline.verdicts(samples_of(utterances(2, 100)), Budget(windows_per_month=50))
+    assert sum(each.threshold or 0.0 for each in verdicts) == pytest.approx(0.5 / 50)
 
 
 def test_windows_to_expect_are_those_of_the_last_month() -> None:
