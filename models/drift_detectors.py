@@ -22,8 +22,9 @@ from models.drift_null import Scores
 from models.drift_samples import Kind
 from models.errors import DriftError
 
-DIMENSIONS: Final = 100  # that an embedding is reduced to
-ROWS_EACH: Final = 4  # at least, of both sides together, for each of them
+DIMENSIONS: Final = 150  # that an embedding is reduced to
+ROWS_EACH: Final = 2  # at least, of both sides together, for each of them
+RIDGE: Final = 0.02  # of the mean variance: components that vary less are scaled up less, since they are mostly noise
 CATEGORIES_FILE: Final = "categories.json"
 ANY_P: Final = 0.05  # alibi-detect wants a threshold of its own; nobody asks for its decision
 
@@ -164,8 +165,8 @@ class ChiSquare:
 class MMD:
     """Maximum mean discrepancy with a Gaussian kernel of median bandwidth (Gretton et al. 2012), in fewer dimensions.
 
-    These are the principal components of baseline and window together, at unit variance: what a codec does to an
-    embedding lies along directions in which speech hardly varies. Components of the baseline alone would make it
+    These are the principal components of baseline and window together, at about unit variance: what a codec does to
+    an embedding lies along directions in which speech hardly varies. Components of the baseline alone would make it
     wider along them than anything new, and that is a difference to be found where there is none; of both together
     they are the same however recordings are divided.
     """
@@ -226,13 +227,12 @@ def _codes(values: NDArray[np.str_], categories: list[str]) -> NDArray[np.int64]
 def _reduced(
     baseline: NDArray[np.float32], current: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return both sides in their common principal components, each at unit variance. Shapes (row, dimension)."""
+    """Return both sides in their common principal components, at about unit variance. Shapes (row, dimension)."""
     both = np.concatenate([baseline, current]).astype(np.float64)
     both -= np.mean(both, axis=0)
     variances, components = np.linalg.eigh(both.T @ both / len(both))
     count = min(DIMENSIONS, max(1, len(both) // ROWS_EACH), len(variances))
-    kept = variances[-count:]
-    scales = np.sqrt(np.maximum(kept, max(kept[-1], 1e-12) * 1e-9))
+    scales = np.sqrt(np.maximum(variances[-count:], 0) + RIDGE * np.mean(variances) + np.finfo(np.float64).tiny)
     reduced = (both @ components[:, -count:] / scales).astype(np.float32)
     return reduced[: len(baseline)], reduced[len(baseline) :]
 

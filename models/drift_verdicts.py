@@ -3,10 +3,10 @@
 The budget. A window of new utterances is compared with the baseline by one test for each descriptor, embedding,
 category, and each model's confidences and detections. Where nothing drifted, a test alarms by chance with the
 probability of its threshold, whatever the others do, and chances add up at most (Bonferroni 1936). So with W windows
-a month, those with a false alarm are at most W times the sum of all thresholds. Each family of tests (what is measured of
-the audio, embeddings, categories, what models say) has an equal share, and each test of a family an equal part of it
-(weighted Bonferroni: Rosenthal and Rubin 1983): phrases that somebody looks for may be many, and must not take from
-the others:
+a month, those with a false alarm are at most W times the sum of all thresholds. Each family of tests (what is measured
+of the audio, embeddings, categories, what models say) has an equal share, and each test of a family an equal part of
+it (weighted Bonferroni: Rosenthal and Rubin 1983), because the phrases that somebody looks for may be many, and must
+not take from the others:
 
     threshold = SPENT * budget / (W * families * tests of the family).
 
