@@ -22,9 +22,8 @@ from models.drift_null import Scores
 from models.drift_samples import Kind
 from models.errors import DriftError
 
-DIMENSIONS: Final = 150  # that an embedding is reduced to
-ROWS_EACH: Final = 2  # at least, of both sides together, for each of them
-RIDGE: Final = 0.02  # of the mean variance: components that vary less are scaled up less, since they are mostly noise
+DIMENSIONS: Final = 256  # that an embedding is reduced to
+RIDGE: Final = 0.01  # of the mean variance: components that vary less are scaled up less, since they are mostly noise
 CATEGORIES_FILE: Final = "categories.json"
 ANY_P: Final = 0.05  # alibi-detect wants a threshold of its own; nobody asks for its decision
 
@@ -36,6 +35,7 @@ class Difference:
     statistic: float  # as alibi-detect has it: a KS distance, chi-square, or MMD²
     effect: float | None  # the largest difference of probability, 0 to 1, where there is such a number
     scores: Scores  # how much the sides of other divisions of the same rows differ, as a square
+    plain_p_value: float | None = None  # alibi-detect's own, where it has one: right only of independent rows
 
 
 class Detector(Protocol):
@@ -92,12 +92,8 @@ class KS:
 
     def compare(self, current: NDArray[np.float64]) -> Difference:
         """See `Detector`."""
-        distance = float(self._inner.score(current[:, None])[1][0])
-        return Difference(distance, distance, self._scores(current))
-
-    def plain_p_value(self, current: NDArray[np.float64]) -> float:
-        """Return alibi-detect's own p-value, which is right only where rows are independent."""
-        return float(self._inner.score(current[:, None])[0][0])
+        p_values, distances = self._inner.score(current[:, None])
+        return Difference(float(distances[0]), float(distances[0]), self._scores(current), float(p_values[0]))
 
     def _scores(self, current: NDArray[np.float64]) -> Scores:
         values = np.concatenate([self._inner.x_ref[:, 0], current])
@@ -128,11 +124,12 @@ class ChiSquare:
 
     def compare(self, current: NDArray[np.str_]) -> Difference:
         """See `Detector`; the effect is the total variation."""
-        chi_square = float(self._inner.score(self._coded(current)[:, None])[1][0])
+        p_values, chi_squares = self._inner.score(self._coded(current)[:, None])
         before, now = (np.bincount(codes, minlength=1) for codes in (self._baseline(), self._coded(current)))
         size = max(len(before), len(now))
         shares = [np.pad(counts, (0, size - len(counts))) / np.sum(counts) for counts in (before, now)]
-        return Difference(chi_square, float(np.sum(np.abs(shares[0] - shares[1])) / 2), self._scores(current))
+        effect = float(np.sum(np.abs(shares[0] - shares[1])) / 2)
+        return Difference(float(chi_squares[0]), effect, self._scores(current), float(p_values[0]))
 
     def _scores(self, current: NDArray[np.str_]) -> Scores:
         codes = np.concatenate([self._baseline(), self._coded(current)])
@@ -231,7 +228,7 @@ def _reduced(
     both = np.concatenate([baseline, current]).astype(np.float64)
     both -= np.mean(both, axis=0)
     variances, components = np.linalg.eigh(both.T @ both / len(both))
-    count = min(DIMENSIONS, max(1, len(both) // ROWS_EACH), len(variances))
+    count = min(DIMENSIONS, len(both) - 1, len(variances))
     scales = np.sqrt(np.maximum(variances[-count:], 0) + RIDGE * np.mean(variances) + np.finfo(np.float64).tiny)
     reduced = (both @ components[:, -count:] / scales).astype(np.float32)
     return reduced[: len(baseline)], reduced[len(baseline) :]

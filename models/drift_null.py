@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 Scores: TypeAlias = Callable[[NDArray[np.bool_]], NDArray[np.float64]]
 """From divisions, shape (division, row), true where a row is of the window, to how much the sides differ."""
 
-FIRST: Final = 400  # divisions; where many of them differ as much, no more are needed
+FIRST: Final = 200  # divisions; where many of them differ as much, no more are needed
 MORE: Final = 4_000
 SUSPICIOUS: Final = 0.02
 COUNTED: Final = 10  # divisions that differ as much: from here on counting is as good as a fit (Knijnenburg)

@@ -37,12 +37,13 @@ def main() -> None:
     asked = parser().parse_args()
     require_recordings()
     began, load_before = time.perf_counter(), os.getloadavg()
-    conditions = {name: heard(name) for name in CONDITIONS}
-    after = heard("clean", change_model=True)
-    clean = Pool.of(conditions["clean"])
+    clean = Pool.of(heard("clean"))
     with timed("replays without drift"):
         null = silence.replay(clean, asked.baselines, asked.windows, "en")
-        other = silence.replay(Pool.of(conditions["spanish"]), max(2, asked.baselines // 10), asked.windows, "es")
+        other = silence.replay(Pool.of(heard("spanish")), max(2, asked.baselines // 10), asked.windows, "es")
+    with timed("listening"):
+        conditions = {name: heard(name) for name in CONDITIONS}
+        after = heard("clean", change_model=True)
     with timed("changes"):
         changed = {name: Pool.of(each) for name, each in conditions.items() if name != "clean"}
         trials = power.power(clean, changed, asked.trials)
@@ -92,7 +93,7 @@ def _row(name: str, target: str, figure: Any, met: bool) -> dict[str, Any]:
 
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="python -m tests.bench.drift", description=__doc__)
-    options.add_argument("--baselines", type=int, default=300, help="of the replays without drift")
+    options.add_argument("--baselines", type=int, default=400, help="of the replays without drift")
     options.add_argument("--windows", type=int, default=30, help="of each of those baselines")
     options.add_argument("--trials", type=int, default=100, help="of each change")
     return options
