@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from models.drift_verdicts import Budget
 from tests.bench.drift.power import WINDOWS, Trial
 from tests.bench.drift.silence import Replay
 
@@ -42,7 +43,7 @@ def _thresholds(null: Replay) -> Figure:
     picture = Figure(figsize=(8, 4), layout="constrained")
     axes = picture.add_subplot()
     ratios = np.sort(null.least_ratio.ravel())
-    months = null.alarms.size / 720
+    months = null.alarms.size / Budget().windows_per_month
     axes.step(ratios, np.arange(1, len(ratios) + 1) / months, where="post")
     axes.axvline(1.0, color="grey", linewidth=0.7)
     axes.axhline(1.0, color="grey", linewidth=0.7)
@@ -71,7 +72,7 @@ def _effects(trials: dict[str, list[Trial]]) -> Figure:
     )
     picture = Figure(figsize=(10, 5), layout="constrained")
     axes = picture.add_subplot()
-    axes.imshow(medians, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(medians, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(medians):
         axes.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if value > 0.5 else "black")
     axes.set(xticks=range(len(names)), yticks=range(len(trials)))

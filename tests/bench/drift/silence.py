@@ -59,6 +59,9 @@ def figures(null: Replay, prefix: str = "null") -> Figures:
         f"{prefix}_windows": int(null.alarms.size - null.insufficient.sum()),
         f"{prefix}_baselines": len(null.alarms),
         f"{prefix}_insufficient": int(null.insufficient.sum()),
+        f"{prefix}_untested": {  # of all windows, those that had too little for one test
+            name: int(np.isnan(of).sum()) for name, of in null.p_values.items() if np.isnan(of).any()
+        },
         f"{prefix}_alarms": int(null.alarms.sum()),
         f"{prefix}_alarms_per_month": round(rate, 4),
         f"{prefix}_alarms_per_month_low": round(low, 4),
