@@ -144,8 +144,8 @@ def test_a_baseline_that_is_not_whole_is_refused(tmp_path: Path) -> None:
         Baseline.load(tmp_path)
 
 
-def test_thresholds_spend_half_the_budget_over_all_families_tests_and_windows() -> None:
-    assert Budget(alarms_per_month=2, windows_per_month=100).threshold(1, 10) == pytest.approx(1e-3)
+def test_thresholds_spend_a_quarter_of_the_budget_over_all_families_tests_and_windows() -> None:
+    assert Budget(alarms_per_month=2, windows_per_month=100).threshold(1, 10) == pytest.approx(5e-4)
     assert Budget(windows_per_month=1440).threshold(2, 10) == Budget().threshold(4, 10) == Budget().threshold(2, 20)
     with pytest.raises(DriftError):
         Budget(alarms_per_month=0)
@@ -153,7 +153,7 @@ def test_thresholds_spend_half_the_budget_over_all_families_tests_and_windows() 
 
 def test_all_thresholds_of_a_window_add_up_to_what_is_spent(baseline: Baseline) -> None:
     verdicts = baseline.verdicts(samples_of(utterances(2, 100)), Budget(windows_per_month=50))
-    assert sum(each.threshold or 0.0 for each in verdicts) == pytest.approx(0.5 / 50)
+    assert sum(each.threshold or 0.0 for each in verdicts) == pytest.approx(0.25 / 50)
 
 
 def test_windows_to_expect_are_those_of_the_last_month() -> None:

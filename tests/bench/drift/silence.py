@@ -13,6 +13,7 @@ from models.drift_verdicts import SPENT, Budget, Verdict, verdict_of
 from tests.bench.drift import counting
 from tests.bench.drift.trials import BASELINE, Pool, rest, windows
 from tests.bench.measures import Figures, say
+from tests.eval.samples import random_of
 
 PLAIN_P: Final = 0.05
 MILD: Final = 100.0  # times the threshold: often enough passed for a design effect
@@ -36,7 +37,7 @@ def replay(pool: Pool, baselines: int, each: int, label: str) -> Replay:
     found: list[list[tuple[Verdict, ...]]] = []
     plain: list[list[list[float | None]]] = []
     for seed in range(baselines):
-        chance = np.random.default_rng([seed, len(label)])
+        chance = random_of(f"drift {label} {seed}")
         chosen = pool.drawn(chance, pool.names, BASELINE)
         baseline = _noting(Baseline.fit("null", seed, pool.of_recordings(chosen)))
         found.append([])

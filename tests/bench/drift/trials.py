@@ -59,6 +59,12 @@ def rest(pool: Pool, names: NDArray[np.str_]) -> NDArray[np.str_]:
 
 
 def windows(pool: Pool, names: NDArray[np.str_], chance: np.random.Generator, count: int) -> Iterator[NDArray[np.str_]]:
-    """Yield windows of WINDOW utterances, each drawn anew."""
+    """Yield windows of WINDOW utterances, of whole recordings; none comes again before all others have come."""
+    waiting: list[Any] = []
     for _ in range(count):
-        yield pool.drawn(chance, names, WINDOW)
+        window: list[Any] = []
+        while sum(pool.counts[name] for name in window) < WINDOW:
+            if not waiting:
+                waiting = list(chance.permutation(np.setdiff1d(names, window)))
+            window.append(waiting.pop())
+        yield np.array(window)
