@@ -4,7 +4,7 @@ SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(or $(shell for p in python3 python3.12 python3.11; do $$p -c '$(SUITABLE)' 2>/dev/null && echo $$p && break; done),python3)
 BIN := .venv/bin
 
-.PHONY: up test check eval clean verify backup bench chaos
+.PHONY: up test check eval clean verify backup bench bench-drift chaos
 .DEFAULT_GOAL := up
 
 up: .venv/installed
@@ -36,6 +36,11 @@ backup: .venv/installed
 # It needs wrk. A part of it: make bench BENCH=api, or BENCH=storage.
 bench: .venv/installed-dev
 	$(BIN)/python -m tests.bench $(BENCH)
+
+# Measures drift on real recordings, found and not found, on one thread: build/drift.json, build/drift.md. What models make
+# of the recordings is kept in build/drift. Less of it: make bench-drift DRIFT='--baselines 20 --trials 10'.
+bench-drift: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.drift $(DRIFT)
 
 # Kills, cuts the power, fills the disk and breaks the network under a lake, for half an hour: build/chaos.json.
 chaos: .venv/installed-dev

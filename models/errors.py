@@ -1,6 +1,7 @@
 """Every error that models raise.
 
 ModelError
+├── DriftError              what is to be compared cannot be, or a baseline cannot be read
 ├── GroupError              group.toml cannot be used as it is
 └── ModelUnavailableError   a model of the group cannot be loaded on this host
 """
@@ -8,6 +9,10 @@ ModelError
 
 class ModelError(Exception):
     """Base of every error in this package."""
+
+
+class DriftError(ModelError):
+    """Tables, a baseline or a setting of drift are wrong; the message says how, and the remedy."""
 
 
 class GroupError(ModelError):

@@ -35,7 +35,9 @@ RECORDINGS: Final = {
 }
 
 
-def require(programs: Sequence[str] = PROGRAMS, recordings: Mapping[str, Path] = RECORDINGS) -> None:
+def require(
+    programs: Sequence[str] = PROGRAMS, recordings: Mapping[str, Path] = RECORDINGS, command: str = "make eval"
+) -> None:
     """Say how to get all that the corpora are made of and is not installed.
 
     Raises:
@@ -44,7 +46,7 @@ def require(programs: Sequence[str] = PROGRAMS, recordings: Mapping[str, Path] =
     missing = [program for program in programs if not shutil.which(program)]
     missing += [package for package, path in recordings.items() if not path.exists()]
     if missing:
-        raise RuntimeError(f"`make eval` needs: apt-get install --no-install-recommends {' '.join(missing)}")
+        raise RuntimeError(f"`{command}` needs: apt-get install --no-install-recommends {' '.join(missing)}")
 
 
 def table(samples: list[Sample]) -> str:

@@ -1,0 +1,105 @@
+"""Verdicts, and the budget of false alarms that their thresholds follow from. It must not know what is compared.
+
+The budget. A window of new utterances is compared with the baseline by one test for each descriptor, embedding,
+category, and each model's confidences and detections. Where nothing drifted, a test alarms by chance with the
+probability of its threshold, whatever the others do, and chances add up at most (Bonferroni 1936). So with W windows
+a month, those with a false alarm are at most W times the sum of all thresholds. Each family of tests (what is measured
+of the audio, embeddings, categories, what models say) has an equal share, and each test of a family an equal part of
+it (weighted Bonferroni: Rosenthal and Rubin 1983), because the phrases that somebody looks for may be many, and must
+not take from the others:
+
+    threshold = SPENT * budget / (W * families * tests of the family).
+
+Windows never overlap and each is tested once, so nothing else is tested. W is the number of windows of the last thirty
+days, and WINDOWS_PER_MONTH where there were fewer (`expected_windows`): with more traffic thresholds are stricter.
+A quarter of the budget is SPENT: p-values come of a fitted tail, which may be wrong by a factor of two or three, and a
+budget is kept where even the upper limit of what a replay shows lies within it. By default, with one alarm a month,
+720 windows and four families, an embedding has a threshold of 8.7e-5, each of eight descriptors one of 1.1e-5, and each
+of twenty phrases one of 4.3e-6; models/drift_null.py says how p-values as small as that are had.
+
+Recordings are what is sampled independently, not utterances: windows are made of whole recordings
+(models/drift_windows.py), p-values come of dividing recordings anew, and a few recordings are no window.
+
+A model's own answers (its embeddings, confidences, detections, what its texts give) are compared between answers of
+one version only; across versions there is models/model_change.py.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal, TypeAlias
+
+from models.errors import DriftError
+
+Outcome: TypeAlias = Literal["drift", "no_drift", "insufficient"]
+
+SPENT: Final = 0.25  # of the budget
+WINDOWS_PER_MONTH: Final = 720.0  # one an hour
+MONTH: Final = timedelta(days=30)
+ORDER: Final = ("drift", "model_change", "no_drift", "insufficient")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many false alarms a month are allowed, over all tests of all windows."""
+
+    alarms_per_month: float = 1.0
+    windows_per_month: float = WINDOWS_PER_MONTH
+
+    def __post_init__(self) -> None:
+        if self.alarms_per_month <= 0 or self.windows_per_month <= 0:
+            raise DriftError(f"{self}: both must be above 0")
+
+    def threshold(self, families: int, tests: int) -> float:
+        """Return the p-value below which a test says drift.
+
+        Args:
+            families: Of the tests of a window.
+            tests: Of its own family.
+        """
+        return min(1.0, SPENT * self.alarms_per_month / (self.windows_per_month * max(1, families) * max(1, tests)))
+
+
+def expected_windows(closed_at: Iterable[datetime], now: datetime, least: float = WINDOWS_PER_MONTH) -> float:
+    """Return how many windows to expect in a month: as many as in the last one, at least `least`."""
+    return max(least, sum(now - MONTH < at <= now for at in closed_at))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one test says of a window."""
+
+    detector: str  # ks | mmd | chi_square | model_change
+    descriptor: str  # the name of its sample
+    statistic: float | None  # a KS distance (0 to 1), MMD², chi-square; of a model change Cohen's kappa
+    p_value: float | None  # None: not tested
+    threshold: float | None  # of the p-value
+    verdict: Outcome | Literal["model_change"]
+    effect: float | None = None  # largest difference of probability, 0 to 1; MMD has none
+    reason: str = ""  # why insufficient
+
+    @property
+    def is_drift(self) -> bool:
+        """Whether the test says drift."""
+        return self.verdict == "drift"
+
+
+def in_order(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
+    """Return verdicts in the order in which they are named: drift first, what moved most first.
+
+    What moved most has the largest effect; the embedding, which has none, comes behind the descriptors that drifted,
+    because those can be understood.
+    """
+
+    def key(each: Verdict) -> tuple[int, float, float]:
+        return ORDER.index(each.verdict), -(each.effect or 0.0), each.p_value or 0.0
+
+    return tuple(sorted(verdicts, key=key))
+
+
+def verdict_of(verdicts: Iterable[Verdict]) -> Outcome:
+    """Return what the tests of a window say together: drift where one does, insufficient where all are."""
+    found = {each.verdict for each in verdicts}
+    if "drift" in found:
+        return "drift"
+    return "no_drift" if "no_drift" in found else "insufficient"
