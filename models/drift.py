@@ -98,8 +98,7 @@ class Baseline:
             budget: Of false alarms.
         """
         of_window = {sample.name: sample for sample in samples}
-        tests = self.tests
-        thresholds = {family: budget.threshold(len(tests), count) for family, count in tests.items()}
+        thresholds = budget.thresholds(self.tests)
         return in_order(
             self._verdict(reference, of_window.get(reference.name), thresholds.get(reference.family))
             for reference in self.references

@@ -3,19 +3,21 @@
 The budget. A window of new utterances is compared with the baseline by one test for each descriptor, embedding,
 category, and each model's confidences and detections. Where nothing drifted, a test alarms by chance with the
 probability of its threshold, whatever the others do, and chances add up at most (Bonferroni 1936). So with W windows
-a month, those with a false alarm are at most W times the sum of all thresholds. Each family of tests (what is measured
-of the audio, embeddings, categories, what models say) has an equal share, and each test of a family an equal part of
-it (weighted Bonferroni: Rosenthal and Rubin 1983), because the phrases that somebody looks for may be many, and must
-not take from the others:
+a month, those with a false alarm are at most W times the sum of all thresholds. Tests have parts of the budget that are
+chosen beforehand (weighted Bonferroni: Rosenthal and Rubin 1983), by SHARES of their families and equal within one:
 
-    threshold = SPENT * budget / (W * families * tests of the family).
+    threshold = SPENT * budget * share of the family / (W * tests of the family)
+
+where the shares of the families that a baseline has are made to add up to 1. The one embedding has half, because it
+alone hears what no descriptor says; and the phrases that somebody looks for may be many, and must not take from the
+others.
 
 Windows never overlap and each is tested once, so nothing else is tested. W is the number of windows of the last thirty
 days, and WINDOWS_PER_MONTH where there were fewer (`expected_windows`): with more traffic thresholds are stricter.
 A quarter of the budget is SPENT: p-values come of a fitted tail, which may be wrong by a factor of two or three, and a
-budget is kept where even the upper limit of what a replay shows lies within it. By default, with one alarm a month,
-720 windows and four families, an embedding has a threshold of 8.7e-5, each of eight descriptors one of 1.1e-5, and each
-of twenty phrases one of 4.3e-6; models/drift_null.py says how p-values as small as that are had.
+budget is kept where even the upper limit of what a replay shows lies within it. By default, with one alarm a month
+and 720 windows, an embedding has a threshold of 1.7e-4, each of eight descriptors one of 1.1e-5, and each of twenty
+phrases one of 2.2e-6; models/drift_null.py says how p-values as small as that are had.
 
 Recordings are what is sampled independently, not utterances: windows are made of whole recordings
 (models/drift_windows.py), p-values come of dividing recordings anew, and a few recordings are no window.
@@ -24,16 +26,18 @@ A model's own answers (its embeddings, confidences, detections, what its texts g
 one version only; across versions there is models/model_change.py.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias
 
+from models.drift_samples import Family
 from models.errors import DriftError
 
 Outcome: TypeAlias = Literal["drift", "no_drift", "insufficient"]
 
 SPENT: Final = 0.25  # of the budget
+SHARES: Final[dict[Family, float]] = {"embeddings": 0.5, "descriptors": 0.25, "categories": 0.125, "answers": 0.125}
 WINDOWS_PER_MONTH: Final = 720.0  # one an hour
 MONTH: Final = timedelta(days=30)
 ORDER: Final = ("drift", "model_change", "no_drift", "insufficient")
@@ -50,14 +54,15 @@ class Budget:
         if self.alarms_per_month <= 0 or self.windows_per_month <= 0:
             raise DriftError(f"{self}: both must be above 0")
 
-    def threshold(self, families: int, tests: int) -> float:
-        """Return the p-value below which a test says drift.
+    def thresholds(self, tests: Mapping[Family, int]) -> dict[Family, float]:
+        """Return the p-value below which a test of each family says drift.
 
         Args:
-            families: Of the tests of a window.
-            tests: Of its own family.
+            tests: How many a window has, of the families that it has.
         """
-        return min(1.0, SPENT * self.alarms_per_month / (self.windows_per_month * max(1, families) * max(1, tests)))
+        whole = sum(SHARES[family] for family in tests)
+        of_window = SPENT * self.alarms_per_month / self.windows_per_month
+        return {family: min(1.0, of_window * SHARES[family] / whole / count) for family, count in tests.items()}
 
 
 def expected_windows(closed_at: Iterable[datetime], now: datetime, least: float = WINDOWS_PER_MONTH) -> float:

@@ -144,9 +144,11 @@ def test_a_baseline_that_is_not_whole_is_refused(tmp_path: Path) -> None:
         Baseline.load(tmp_path)
 
 
-def test_thresholds_spend_a_quarter_of_the_budget_over_all_families_tests_and_windows() -> None:
-    assert Budget(alarms_per_month=2, windows_per_month=100).threshold(1, 10) == pytest.approx(5e-4)
-    assert Budget(windows_per_month=1440).threshold(2, 10) == Budget().threshold(4, 10) == Budget().threshold(2, 20)
+def test_thresholds_spend_a_quarter_of_the_budget_over_all_tests_and_windows() -> None:
+    assert Budget(alarms_per_month=2, windows_per_month=100).thresholds({"answers": 10}) == {"answers": 5e-4}
+    whole = Budget().thresholds({"descriptors": 8, "embeddings": 1, "categories": 3, "answers": 20})
+    assert whole["embeddings"] == pytest.approx(0.125 / 720)
+    assert whole["answers"] == pytest.approx(0.25 / 8 / 720 / 20)
     with pytest.raises(DriftError):
         Budget(alarms_per_month=0)
 
