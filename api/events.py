@@ -1,7 +1,7 @@
 """GET /api/events: what happens, as server-sent events. It must not know where events come from."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, Field
 
-from api.answers import utc
 from api.dependencies import Service, ServiceDep
 from api.problems import StreamsProblem, problems
 from storage.events import POSITION, Event, Position
@@ -145,7 +144,7 @@ def _name(event: Event) -> str:
 
 
 def _told(event: Event, base_url: str) -> Told:
-    at = utc(event.at) or event.at
+    at = event.at.astimezone(UTC)
     if event.reference is not None:
         url = f"{base_url}/api/references/{event.reference}"
         return ReferencePublished(reference=event.reference, counts=dict(event.counts), url=url, at=at)

@@ -10,8 +10,7 @@ from api.dependencies import Service
 from api.file_queries import FileQuery
 from api.problems import GoneProblem, NotFoundProblem, shown
 from storage.choosing import Wanted
-from storage.errors import IndexDamagedError
-from storage.history import file_in_reference
+from storage.history import as_it_is_now, file_in_reference
 from storage.listing import Listing
 from storage.recordings import known_models, predictions, recordings, utterances
 
@@ -49,10 +48,7 @@ def file_bytes(service: Service, raw_id: str, asked: FileQuery, model: str | Non
         file_id = UUID(raw_id)
     except ValueError:
         raise _unknown_file(service, raw_id) from None
-    try:
-        answer, seq = _read(service, file_id, asked, model)
-    except IndexDamagedError:  # and it has been made anew
-        answer, seq = _read(service, file_id, asked, model)
+    answer, seq = as_it_is_now(service.index, lambda: _read(service, file_id, asked, model))
     if answer is None and service.index.erased([file_id]):
         raise GoneProblem(f"The file {file_id} was erased")
     if answer is None:

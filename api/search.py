@@ -14,7 +14,7 @@ from api.paging import next_link
 from api.problems import NotFoundProblem, problems
 from api.routing import reads
 from storage import searching
-from storage.errors import IndexDamagedError
+from storage.history import as_it_is_now
 from storage.searching import Found, Place, phrases_of, search
 
 _PLACE: Final = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.[0-9]{1,9})?$"
@@ -78,10 +78,7 @@ def search_utterances(
     unchanged = etags.not_modified(request, etag)
     if unchanged is not None:
         return unchanged
-    try:
-        found = _found(service, q, model, limit, after)
-    except IndexDamagedError:  # and it has been made anew
-        found = _found(service, q, model, limit, after)
+    found = as_it_is_now(service.index, lambda: _found(service, q, model, limit, after))
     headers = etags.tagged(etag)
     if found.next is not None:
         headers |= next_link(request, service.settings.public_url, after=_written(found.next))

@@ -92,7 +92,9 @@ def _one(index: Index, file_id: UUID) -> list[Recording]:
     """Return one recording by a few small statements: to plan the large one takes longer than all of them."""
     known = index.only_in_base(file_id)
     if known is not None:
-        return [Recording(**row | {"seq": row.pop("latest_seq")}) for row in known]
+        for row in known:
+            row["seq"] = row.pop("latest_seq")
+        return [Recording(**row) for row in known]
     found = index.newest_of_file("files", file_id, _OF_FILES)
     if not found:
         return []
