@@ -1,6 +1,7 @@
 """Compares what an index shows with the latest view by brute force. It must not know how either is made."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -8,7 +9,7 @@ import polars as pl
 
 from storage.base import quoted
 from storage.index import Index
-from storage.live import OF_ONE_REFERENCE, State, named
+from storage.live import State, named
 from storage.replay import Replay
 from storage.tally import tally_of_file
 
@@ -18,7 +19,13 @@ _SHOWN: Final = {
     "coverage": "SELECT * FROM answers",
     "utterances": "SELECT r.* FROM utterances r SEMI JOIN latest USING (file_id, seq)",
     "predictions": "SELECT r.* FROM predictions r SEMI JOIN latest USING (file_id, seq)",
+    "baselines": "SELECT * FROM baselines",
+    "drift_files": "SELECT * FROM drift_files",
+    "drift": "SELECT * FROM drift",
 }
+
+_KEYS: Final = {"file_id": "recording", "baseline_id": "baseline", "window_id": "window"}
+"""What rows are of, by the first of the columns that tallies have."""
 
 
 def differences(index: Index, tables: frozenset[str], expected: State, replay: Replay) -> list[str]:
@@ -34,7 +41,7 @@ def differences(index: Index, tables: frozenset[str], expected: State, replay: R
         shown = {name: _shown(index, name, Path(folder) / name) for name in _SHOWN if name in tables}
     wrong = [*_different_sources(shown.pop("sources"), expected.sources)]
     for name, rows in shown.items():
-        keys = [*OF_ONE_REFERENCE, "model"] if "model" in rows.columns else OF_ONE_REFERENCE
+        keys = [key for key in ("file_id", "baseline_id", "window_id", "seq", "model") if key in rows.columns]
         wrong += _different(name, rows, getattr(expected, name), keys)
     wrong += _different_latest(index, expected.latest)
     wrong += _different_bookkeeping(index, replay)
@@ -48,14 +55,14 @@ def _shown(index: Index, name: str, file: Path) -> pl.DataFrame:
     return counted
 
 
-def _different(name: str, shown: pl.DataFrame, expected: pl.DataFrame, keys: list[str]) -> list[str]:
+def _different(name: str, shown: pl.DataFrame, expected: pl.DataFrame, keys: Sequence[str]) -> list[str]:
     columns = [*keys, "rows", "digest"]
     both = shown.select(columns).join(expected.select(columns), on=keys, how="full", coalesce=True, suffix="_expected")
     other = both.filter(
         pl.col("digest").ne_missing(pl.col("digest_expected")) | pl.col("rows").ne_missing(pl.col("rows_expected"))
     )
     return [
-        f"{name}: recording {named([row['file_id']])} has {row['rows'] or 0} rows of entry {row['seq']}, and the "
+        f"{name}: {_KEYS[keys[0]]} {named([row[keys[0]]])} has {row['rows'] or 0} rows of entry {row['seq']}, and the "
         f"Parquet files have {row['rows_expected'] or 0}" + (" others" if row["rows"] == row["rows_expected"] else "")
         for row in other.to_dicts()
     ]

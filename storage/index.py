@@ -25,7 +25,7 @@ from storage.tail import Seen, Tail
 
 log = logging.getLogger(__name__)
 
-PLANNING_TABLES: Final = frozenset({"files", "sources", "coverage"})
+PLANNING_TABLES: Final = frozenset({"files", "sources", "coverage", "baselines", "drift_files", "drift"})
 """What flows need to plan: no predictions, which are most of the rows."""
 
 ALL_TABLES: Final = INDEXED_TABLES

@@ -14,7 +14,7 @@ from storage.errors import StoreError
 from storage.replay import Replay
 from storage.report import Findings
 from storage.store import Store
-from storage.tables import TABLES
+from storage.tables import OF_FILES, TABLES
 from storage.tally import examined, merged
 
 OF_ONE_REFERENCE: Final = ["file_id", "seq"]
@@ -82,6 +82,9 @@ class State:
         coverage: Answers that are published and kept.
         utterances: Of the latest references.
         predictions: Of the latest references.
+        baselines: All of them, like the following ones.
+        drift_files: The recordings of baselines and windows.
+        drift: What was said of windows.
     """
 
     files: pl.DataFrame
@@ -90,11 +93,15 @@ class State:
     coverage: pl.DataFrame
     utterances: pl.DataFrame
     predictions: pl.DataFrame
+    baselines: pl.DataFrame
+    drift_files: pl.DataFrame
+    drift: pl.DataFrame
 
 
 def state(live: LiveFiles, replay: Replay, findings: Findings) -> State:
     """Return what readers must see, and name what contradicts itself in the rows."""
-    tables = {name: _not_erased(merged(name, _of(live.tallies[name], replay)), replay) for name in TABLES}
+    tables = {name: merged(name, _of(live.tallies[name], replay)) for name in TABLES}
+    tables |= {name: _not_erased(tables[name], replay) for name in OF_FILES}
     coverage, predictions = tables["coverage"], tables["predictions"]
     published = coverage.filter(~pl.col("seq").is_in(list(replay.withheld)))
     latest = published.group_by("file_id").agg(pl.col("seq").max())
@@ -110,13 +117,14 @@ def state(live: LiveFiles, replay: Replay, findings: Findings) -> State:
         coverage=kept.filter(~pl.col("seq").is_in(list(replay.withheld))),
         utterances=tables["utterances"].join(latest, on=OF_ONE_REFERENCE, how="semi"),
         predictions=predictions.join(latest, on=OF_ONE_REFERENCE, how="semi"),
+        **{name: tables[name] for name in ("baselines", "drift_files", "drift")},
     )
 
 
 def look_for_erased_rows(live: LiveFiles, replay: Replay, findings: Findings) -> None:
     """Name the live files that hold rows of recordings of which nothing should be left."""
     purged = ids_with_seq({id_: stone.seq for id_, stone in replay.tombstones.items() if stone.purged_at})
-    for tallies in live.tallies.values():
+    for tallies in (live.tallies[name] for name in OF_FILES):
         for path, rows in tallies.items():
             if path in replay.live and (left := older_rows(rows, purged)):
                 findings.add("erasure", path, f"it holds rows of erased recordings: {named(left)}", _BUG)

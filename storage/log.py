@@ -14,7 +14,7 @@ from uuid import UUID
 from storage.errors import LogError
 from storage.store import Store
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 OPS: Final = frozenset({"ingest", "group", "refresh", "drift", "release", "reject", "delete", "rewrite", "expire"})
 FIRST_BATCH: Final = 1
 LARGEST_BATCH: Final = 256

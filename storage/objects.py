@@ -17,7 +17,7 @@ from storage.peaks import decode as decode_peaks
 from storage.replay import Replay
 from storage.report import Findings
 from storage.store import Store
-from storage.tables import TABLES
+from storage.tables import OF_FILES
 
 _HEX: Final = re.compile(r"(?:.*/)?([0-9a-f]{32})[^/]*")
 _RESTORE: Final = "Restore it from a copy of the lake"
@@ -168,7 +168,7 @@ def _wrong_in_file(store: Store, name: str, file: SnapshotFile, replay: Replay) 
         if rows != file.rows:
             return [f"it has {rows} rows, and its manifest says {file.rows}"]
         erased = {file_id: stone.seq for file_id, stone in replay.tombstones.items() if stone.purged_at}
-        if name not in TABLES or not erased:
+        if name not in OF_FILES or not erased:
             return []
         keys = pl.DataFrame(pl.from_arrow(pq.read_table(place, columns=["file_id", "seq"])))
     left = older_rows(keys, ids_with_seq(erased))

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from storage.errors import MissingError, StoreError
 from storage.log import DataFile
 from storage.store import Store
-from storage.tables import TABLES, in_order, with_seq
+from storage.tables import NOBODY, OF_FILES, TABLES, in_order, with_seq
 
 FETCH_FILES: Final = 64
 FETCH_BYTES: Final = 32 << 20
@@ -39,7 +39,7 @@ def write_table(store: Store, key: UUID, attempt: UUID, part: str, name: str, ta
     content = sink.getvalue().to_pybytes()
     path = f"data/{name}/{key}/{attempt}-{part}.parquet"
     store.write(path, content)
-    ids = table["file_id"]
+    ids = table["file_id"] if name in OF_FILES else pa.array([NOBODY, NOBODY], pa.uuid())
     seqs = pc.min_max(table["seq"]).as_py() if "seq" in table.column_names else {"min": None, "max": None}
     return DataFile(
         table=name,

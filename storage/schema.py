@@ -8,7 +8,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from storage.tables import BOOKKEEPING, INDEXED_TABLES, TABLES
+from storage.tables import BOOKKEEPING, INDEXED_TABLES, OF_FILES, TABLES
 
 SQL_TYPES: Final = {
     pa.string(): "VARCHAR",
@@ -41,6 +41,9 @@ SNAPSHOT_ORDER: Final[dict[str, str]] = {
     "coverage": "file_id, seq",
     "utterances": "file_id, model, channel, utterance",
     "predictions": "file_id, model, channel, start_s",
+    "baselines": "seq",
+    "drift_files": "file_id, seq",
+    "drift": "seq, place",
 }
 """The order of each table's rows in snapshots and base files: by file, so that one file's rows lie together."""
 
@@ -159,6 +162,6 @@ def _union(name: str, *, erased: bool) -> str:
     if name in _UNLESS_NEWER:
         column, newer = _UNLESS_NEWER[name]
         base += f" ANTI JOIN {newer} n ON b.{column} = n.{column}"
-    if erased and name in TABLES:
+    if erased and name in OF_FILES:
         base += " ANTI JOIN tail.erased e ON b.file_id = e.file_id"
     return f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM tail.{name} UNION ALL {base}"  # noqa: S608

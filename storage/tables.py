@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from typing import Any, Final
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -112,6 +113,53 @@ DESCRIPTORS: Final = pa.schema(
 
 What they mean is written in features/descriptors.py."""
 
+BASELINES: Final = pa.schema(
+    [
+        ("baseline_id", _ID),
+        ("name", pa.string()),
+        ("version", pa.int32()),  # of those with this name, from 1
+        ("chosen", pa.string()),  # how, in words
+        ("recordings", pa.int32()),
+        ("utterances", pa.int32()),
+        ("made_at", _TIME),
+    ]
+)
+"""What windows are compared with (since format 4). The one that was made last is the active one."""
+
+DRIFT_FILES: Final = pa.schema(
+    [
+        ("file_id", _ID),
+        ("window_id", _ID),  # or the baseline
+        ("arrived_seq", pa.int64()),  # the refresh that it came in
+        ("utterances", pa.int32()),
+    ]
+)
+"""The recordings of baselines and of windows that are closed (since format 4)."""
+
+DRIFT: Final = pa.schema(
+    [
+        ("window_id", _ID),
+        ("reference", _ID),  # the newest that it has recordings of
+        ("baseline_id", _ID),  # null where there is none: of a changed model
+        ("opened_at", _TIME),
+        ("closed_at", _TIME),
+        ("closed_by", pa.string()),  # size | age | model_change
+        ("recordings", pa.int32()),
+        ("utterances", pa.int32()),
+        ("detector", pa.string()),  # ks | mmd | chi_square | model_change
+        ("descriptor", pa.string()),
+        ("statistic", pa.float64()),  # a KS distance, MMD², chi-square; of a changed model Cohen's kappa
+        ("p_value", pa.float64()),  # null: not tested
+        ("threshold", pa.float64()),  # of the p-value
+        ("effect", pa.float64()),  # the largest difference of probability, 0 to 1
+        ("verdict", pa.string()),  # drift | no_drift | insufficient | model_change
+        ("reason", pa.string()),  # why insufficient
+        ("details", pa.string()),  # JSON; of a changed model its numbers by label
+        ("place", pa.int32()),  # among the tests of its window, what moved most first, from 0
+    ]
+)
+"""What each test of a window said (since format 4)."""
+
 ENTRIES: Final = pa.schema(
     [
         ("seq", pa.int64()),
@@ -195,7 +243,16 @@ TABLES: Final[dict[str, pa.Schema]] = {
     "coverage": COVERAGE,
     "predictions": PREDICTIONS,
     "descriptors": DESCRIPTORS,
+    "baselines": BASELINES,
+    "drift_files": DRIFT_FILES,
+    "drift": DRIFT,
 }
+
+OF_FILES: Final = frozenset(name for name, schema in TABLES.items() if "file_id" in schema.names)
+"""Those whose rows are of one recording each."""
+
+NOBODY: Final = UUID(int=0)
+"""Stands for the recordings of a Parquet file whose rows are of none."""
 
 ANSWER_TABLES: Final = ("coverage", "utterances", "predictions", "descriptors")
 """Those of which a refresh has rows: what a model says of a file."""
@@ -211,6 +268,9 @@ _ORDER: Final = {
     "coverage": ["file_id", "model"],
     "predictions": ["file_id", "model", "channel", "start_s", "label"],
     "descriptors": ["file_id", "model", "channel", "utterance"],
+    "baselines": ["made_at"],
+    "drift_files": ["file_id", "window_id"],
+    "drift": ["closed_at", "window_id", "place"],
 }
 
 
@@ -224,7 +284,7 @@ def table_from_rows(name: str, rows: Iterable[dict[str, Any]]) -> pa.Table:
 
 
 def in_order(name: str, table: pa.Table) -> pa.Table:
-    """Return `table` sorted as its files are kept: by file first, so that one file's rows lie together."""
+    """Return `table` sorted as its files are kept: rows of one recording lie together."""
     order = [*_ORDER[name], "seq"] if "seq" in table.column_names else _ORDER[name]
     keys = pa.table({key: _sortable(table[key]) for key in order})
     return table.take(pc.sort_indices(keys, sort_keys=[(key, "ascending") for key in order]))

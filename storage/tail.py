@@ -16,6 +16,7 @@ from storage.log import DataFile, LogEntry
 from storage.parquet import read_each
 from storage.schema import SCHEMAS, tail_tables, views
 from storage.store import Store
+from storage.tables import OF_FILES
 
 NO_CHECKPOINT: Final = "1TB"  # of an index in memory: one frees a seventh of it, and holds all up for 0.1 s
 
@@ -154,7 +155,7 @@ class Tail:
     def _apply_files(self, entry: LogEntry) -> None:
         if entry.removed:
             paths = list(entry.removed)
-            for name in {file.table for file in entry.files} & self._tables:
+            for name in {file.table for file in entry.files} & self._tables & OF_FILES:
                 self._run(_STILL_ERASED.format(name=name))  # a rewrite knows nothing of who was erased before it
             self._run("INSERT INTO tail.removed_files SELECT unnest(?), ?", [paths, entry.seq])
             self._run("DELETE FROM tail.data_files WHERE path IN (SELECT unnest(?))", [paths])
@@ -197,7 +198,7 @@ class Tail:
     def _erase(self, entry: LogEntry) -> None:
         for file_id in entry.deleted:
             self._tombstone(file_id, entry.seq, lifted=False, purged=False)
-            for name in self._tables:
+            for name in self._tables & OF_FILES:
                 self._run(f"DELETE FROM tail.{name} WHERE file_id = ?", [file_id])  # noqa: S608
             self._insert("erased", [[file_id]])
         for file_id in entry.lifted:

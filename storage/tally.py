@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.log import DataFile
-from storage.tables import TABLES
+from storage.tables import NOBODY, OF_FILES, TABLES
 
 BATCH_ROWS: Final = 100_000
 
@@ -26,6 +26,9 @@ _COUNTED: Final = {
     "utterances": (["file_id", "seq"], []),
     "predictions": (["file_id", "seq", "model"], []),
     "descriptors": (["file_id", "seq", "model"], []),
+    "baselines": (["baseline_id", "seq"], []),
+    "drift_files": (["file_id", "seq"], []),
+    "drift": (["window_id", "seq"], []),
 }
 """By which columns the rows of each table are summed up, and which more are kept of them."""
 
@@ -78,8 +81,10 @@ def _contradictions(file: DataFile, rows: pa.Table) -> Iterator[str]:
         yield f"it has {rows.num_rows} rows, and the log says {file.rows}"
     if not rows.num_rows:
         return
-    ids = pl.DataFrame(pl.from_arrow(rows.select(["file_id"])))["file_id"]
-    low, high = UUID(bytes=ids.min()), UUID(bytes=ids.max())  # type: ignore[arg-type]
+    low = high = NOBODY
+    if file.table in OF_FILES:
+        ids = pl.DataFrame(pl.from_arrow(rows.select(["file_id"])))["file_id"]
+        low, high = UUID(bytes=ids.min()), UUID(bytes=ids.max())  # type: ignore[arg-type]
     if (low, high) != (file.min_file_id, file.max_file_id):
         yield f"its recordings are from {low} to {high}, and the log says {file.min_file_id} to {file.max_file_id}"
     if "seq" in rows.column_names:

@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -85,8 +85,10 @@ class Author:
             ),
         )
 
-    def refresh(self, answers: Mapping[tuple[UUID, str], list[tuple[str, float]]], version: str = "v1") -> UUID:
-        """Publish a reference: label and confidence of each detection, by recording and model."""
+    def refresh(
+        self, answers: Mapping[tuple[UUID, str], list[tuple[str, float]]], version: str = "v1", *, held: bool = False
+    ) -> UUID:
+        """Publish a reference, or hold it back: label and confidence of each detection, by recording and model."""
         reference = uuid.uuid4()
         same = {"model_version": version, "channel": 0}
         coverage, utterances, predictions, descriptors = [], [], [], []
@@ -102,8 +104,54 @@ class Author:
                 for at, (label, sure) in enumerate(found)
             ]
         answers_of = {"coverage": coverage, "utterances": utterances, "predictions": predictions}
-        self.commit("refresh", reference=reference, **answers_of, descriptors=descriptors)
+        self.commit("refresh", reference=reference, held=held, **answers_of, descriptors=descriptors)
         return reference
+
+    def baseline(self, file_ids: Iterable[UUID], *, name: str = "first", version: int = 1) -> UUID:
+        """Make a baseline of recordings."""
+        baseline_id = uuid.uuid4()
+        rows = self._drift_files(baseline_id, file_ids)
+        made = {"baseline_id": baseline_id, "name": name, "version": version, "chosen": "by a test"}
+        counts = {"recordings": len(rows), "utterances": len(rows)}
+        self.commit("drift", baselines=[{**made, **counts, "made_at": self.now()}], drift_files=rows)
+        return baseline_id
+
+    def window(self, file_ids: Iterable[UUID], *verdicts: str, baseline_id: UUID | None = None) -> UUID:
+        """Close a window of recordings, with a test for each verdict."""
+        window_id = uuid.uuid4()
+        rows = self._drift_files(window_id, file_ids)
+        last = max(row["arrived_seq"] for row in rows)
+        (entry,) = self.index.query("SELECT reference FROM entries WHERE seq = ?", [last])
+        window = {
+            "window_id": window_id,
+            "reference": entry["reference"],
+            "baseline_id": baseline_id,
+            "opened_at": self.now(),
+            "closed_at": self.now(),
+            "closed_by": "size",
+            "recordings": len(rows),
+            "utterances": len(rows),
+            "detector": "ks",
+            "statistic": 0.5,
+            "p_value": 0.25,
+            "threshold": 0.01,
+            "effect": 0.5,
+        }
+        tests = [
+            {**window, "descriptor": f"d{place}", "verdict": verdict, "place": place}
+            for place, verdict in enumerate(verdicts)
+        ]
+        self.commit("drift", drift=tests, drift_files=rows, reference=entry["reference"])
+        return window_id
+
+    def _drift_files(self, window_id: UUID, file_ids: Iterable[UUID]) -> list[dict[str, Any]]:
+        self.index.catch_up()
+        sql = "SELECT max(seq) AS seq FROM coverage WHERE file_id = ?"
+        came = {file_id: self.index.query(sql, [file_id])[0]["seq"] for file_id in file_ids}
+        return [
+            {"file_id": file_id, "window_id": window_id, "arrived_seq": seq, "utterances": 1}
+            for file_id, seq in came.items()
+        ]
 
     def coverage_row(self, file_id: UUID, model: str, version: str = "v1", **changes: Any) -> dict[str, Any]:
         row = {

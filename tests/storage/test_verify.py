@@ -29,7 +29,7 @@ from storage.report import Report
 from storage.rewrite import compact
 from storage.settings import get_settings
 from storage.snapshot import fold
-from storage.tables import TABLES
+from storage.tables import OF_FILES
 from storage.verify import main, verify
 from tests.storage.conftest import Author
 from tests.storage.whole import ERASED, Template, clean, take_in, whole_lake
@@ -274,11 +274,12 @@ def test_what_is_left_of_the_erased_is_named(lake: Lake, author: Author):
 def test_rows_of_the_erased_in_live_files_are_named(author: Author):
     ids = take_in(author, "a", ERASED)
     author.refresh({(id_, "m"): [("call", 0.5)] for id_ in ids})
+    author.window(ids, "drift")
     erase(author.lake, author.index, [ids[1]], uuid.uuid4())
     assert verify(author.lake).ok, "they are hidden, and maintenance will come"
     author.commit("rewrite", deleted=(ids[1],))  # says that nothing is left of it
     kinds = {(problem.kind, problem.subject.split("/")[1]) for problem in verify(author.lake).problems}
-    assert {("erasure", table) for table in TABLES} <= kinds
+    assert {("erasure", table) for table in OF_FILES} <= kinds
 
 
 @pytest.mark.usefixtures("without_indexes")

@@ -1,0 +1,234 @@
+"""What the log knows of drift: baselines, closed windows with their verdicts, what waits for one, and what is held.
+
+It must not know how drift is found, nor what follows from it.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from storage.index import Index
+
+Outcome = Literal["drift", "no_drift", "insufficient", "model_change"]
+OUTCOMES: Final[tuple[Outcome, ...]] = ("model_change", "drift", "no_drift", "insufficient")
+"""What a window says is the first of these that one of its tests says."""
+
+_REJECTED: Final = """
+rejected AS (SELECT seq FROM withheld WHERE seq IN (SELECT seq FROM decisions))
+"""
+
+_WAITING: Final = f"""
+WITH {_REJECTED},
+settled AS (SELECT coalesce(max(arrived_seq), 0) AS seq FROM drift_files
+            WHERE window_id NOT IN (SELECT baseline_id FROM baselines)),
+answered AS (SELECT file_id, seq, max(coalesce(descriptors, 0)) AS utterances FROM coverage
+             WHERE seq >= (SELECT seq FROM settled) AND seq NOT IN (SELECT seq FROM rejected)
+             GROUP BY file_id, seq HAVING bool_or(state <> 'failed')),
+came AS (SELECT file_id, min(seq) AS seq, arg_min(utterances, seq)::INTEGER AS utterances
+         FROM answered GROUP BY file_id),
+known AS (SELECT file_id FROM drift_files WHERE arrived_seq NOT IN (SELECT seq FROM rejected)),
+real AS (SELECT DISTINCT file_id FROM sources WHERE kind <> 'demo')
+SELECT c.file_id, c.seq, e.committed_at AS at, c.utterances
+FROM came c ANTI JOIN known USING (file_id) SEMI JOIN real USING (file_id) JOIN entries e USING (seq)
+ORDER BY c.seq, c.file_id
+"""  # noqa: S608  names from above
+
+_WINDOWS: Final = """
+SELECT * FROM drift WHERE seq IN (
+  SELECT DISTINCT seq FROM drift WHERE {condition} ORDER BY seq DESC LIMIT ?
+) ORDER BY seq DESC, place
+"""
+
+_OF_REFERENCE: Final = """
+window_id IN (SELECT window_id FROM drift_files WHERE arrived_seq = ?) OR (detector = 'model_change' AND reference = ?)
+"""
+
+_HELD: Final = """
+WITH undecided AS (SELECT seq FROM held WHERE seq NOT IN (SELECT seq FROM decisions)),
+drifted AS (SELECT f.file_id FROM drift_files f JOIN drift d USING (window_id)
+            WHERE d.verdict = 'drift' AND f.arrived_seq IN (SELECT seq FROM undecided))
+SELECT e.seq, e.reference, e.committed_at,
+       coalesce(list(DISTINCT c.file_id), []) AS file_ids,
+       coalesce(bool_or(c.file_id IN (SELECT file_id FROM drifted)), false) AS has_drifted
+FROM entries e LEFT JOIN coverage c ON c.seq = e.seq
+WHERE e.seq IN (SELECT seq FROM undecided) GROUP BY ALL ORDER BY e.seq
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineRow:
+    """A baseline, as the log has it."""
+
+    baseline_id: UUID
+    name: str
+    version: int
+    chosen: str
+    recordings: int
+    utterances: int
+    made_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A recording that is in no baseline and no window."""
+
+    file_id: UUID
+    seq: int  # of the refresh that it came in
+    at: datetime  # when that was committed
+    utterances: int
+
+
+@dataclass(frozen=True, slots=True)
+class TestRow:
+    """What one test of a window said: see the table `drift`."""
+
+    __test__ = False  # for pytest, which takes any class of such a name for one of its own
+
+    detector: str
+    descriptor: str
+    statistic: float | None
+    p_value: float | None
+    threshold: float | None
+    effect: float | None
+    verdict: Outcome
+    reason: str | None
+    details: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A closed window, or the comparison of two versions of a model, with what its tests said."""
+
+    window_id: UUID
+    seq: int  # of its log entry
+    reference: UUID
+    baseline: BaselineRow | None  # None: two versions of a model were compared
+    opened_at: datetime
+    closed_at: datetime
+    closed_by: Literal["size", "age", "model_change"]
+    recordings: int
+    utterances: int
+    tests: tuple[TestRow, ...]  # what moved most first
+
+    @property
+    def verdict(self) -> Outcome:
+        """What its tests say together: drift where one does, insufficient where all are."""
+        said = {test.verdict for test in self.tests}
+        return next(outcome for outcome in OUTCOMES if outcome in said)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A refresh that waits for a decision."""
+
+    seq: int
+    reference: UUID
+    committed_at: datetime
+    file_ids: frozenset[UUID]
+    has_drifted: bool  # some of its recordings came in a refresh that is held, and are in a window that drifted
+
+
+def baselines(index: Index) -> list[BaselineRow]:
+    """Return all baselines, newest first."""
+    rows = index.query("SELECT * EXCLUDE (seq) FROM baselines ORDER BY seq DESC")
+    return [BaselineRow(**row) for row in rows]
+
+
+def active_baseline(index: Index) -> BaselineRow | None:
+    """Return the baseline that windows are compared with: the one that was made last."""
+    return next(iter(baselines(index)), None)
+
+
+def files_of_window(index: Index, window: UUID) -> dict[UUID, int]:
+    """Return the recordings of a window, or of a baseline, with the refresh that each came in."""
+    rows = index.query("SELECT file_id, arrived_seq FROM drift_files WHERE window_id = ? ORDER BY file_id", [window])
+    return {row["file_id"]: row["arrived_seq"] for row in rows}
+
+
+def waiting(index: Index) -> list[Waiting]:
+    """Return the recordings that are in no baseline and no window, in the order in which they came.
+
+    Held refreshes count; of rejected ones recordings come again once they are computed again. Those of the demo never
+    come, nor those of which every model failed.
+
+    Args:
+        index: Needs sources, coverage, baselines and drift_files.
+    """
+    return [Waiting(**row) for row in index.query(_WAITING)]
+
+
+def windows(index: Index, *, limit: int = 100, before_seq: int | None = None) -> list[Window]:
+    """Return closed windows and comparisons of models, newest first.
+
+    Args:
+        index: Needs baselines and drift.
+        limit: How many at most.
+        before_seq: Only older ones than this: the `seq` of the last one of the page before.
+    """
+    condition, parameters = ("true", []) if before_seq is None else ("seq < ?", [before_seq])
+    return _windows(index, condition, [*parameters, limit])
+
+
+def windows_of_reference(index: Index, reference: UUID, seq: int) -> list[Window]:
+    """Return the windows that recordings of a reference came in, and what it showed of changed models."""
+    return _windows(index, _OF_REFERENCE, [seq, reference, 2**31 - 1])
+
+
+def window(index: Index, id_: UUID) -> Window | None:
+    """Return one window, if there is such."""
+    return next(iter(_windows(index, "window_id = ?", [id_, 1])), None)
+
+
+def is_drifting(index: Index) -> bool:
+    """Say whether the last window that said anything said drift."""
+    rows = index.query(
+        "SELECT bool_or(verdict = 'drift') AS drifting FROM drift WHERE verdict IN ('drift', 'no_drift')"
+        " GROUP BY seq ORDER BY seq DESC LIMIT 1"
+    )
+    return bool(rows and rows[0]["drifting"])
+
+
+def closed_at(index: Index) -> list[datetime]:
+    """Return when each window closed."""
+    sql = "SELECT max(closed_at) AS closed_at FROM drift WHERE detector <> 'model_change' GROUP BY window_id"
+    return [row["closed_at"] for row in index.query(sql)]
+
+
+def held(index: Index) -> list[Held]:
+    """Return the refreshes that wait for a decision, oldest first."""
+    return [Held(**row | {"file_ids": frozenset(row["file_ids"])}) for row in index.query(_HELD)]
+
+
+def _windows(index: Index, condition: str, parameters: list[object]) -> list[Window]:
+    rows = index.query(_WINDOWS.format(condition=condition), parameters)
+    known = {row.baseline_id: row for row in baselines(index)} if rows else {}
+    by_seq: dict[int, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_seq.setdefault(row["seq"], []).append(row)
+    return [_window(of_one, known) for of_one in by_seq.values()]
+
+
+def _window(rows: list[Mapping[str, Any]], known: Mapping[UUID, BaselineRow]) -> Window:
+    first = rows[0]
+    return Window(
+        window_id=first["window_id"],
+        seq=first["seq"],
+        reference=first["reference"],
+        baseline=known.get(first["baseline_id"]),
+        opened_at=first["opened_at"],
+        closed_at=first["closed_at"],
+        closed_by=first["closed_by"],
+        recordings=first["recordings"],
+        utterances=first["utterances"],
+        tests=tuple(_tests(rows)),
+    )
+
+
+def _tests(rows: Iterable[Mapping[str, Any]]) -> Iterable[TestRow]:
+    names = ("detector", "descriptor", "statistic", "p_value", "threshold", "effect", "verdict", "reason")
+    for row in rows:
+        details = None if row["details"] is None else json.loads(row["details"])
+        yield TestRow(**{name: row[name] for name in names}, details=details)
