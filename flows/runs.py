@@ -12,6 +12,10 @@ from uuid import UUID
 _NAMESPACE: Final = UUID("6f0e7a52-6c2b-5d43-9a0e-3f1f6a1c7b10")
 
 
+FIRST_BASELINE: Final = uuid.uuid5(_NAMESPACE, "baseline/first/1")
+"""The key of the one commit that makes the first baseline, whichever run makes it."""
+
+
 def commit_key(part: str) -> UUID:
     """Return the key of one commit of this run; another one when Prefect runs the run again, which plans anew."""
     from prefect.runtime import flow_run  # noqa: PLC0415  seconds of import, which a process that decodes does not need

@@ -114,6 +114,41 @@ class Settings(BaseSettings):
         validation_alias="GRACE_H",
         description="Hours after which maintenance removes what does not count any more, and what nobody named.",
     )
+    drift_baseline_min: int = Field(
+        300,
+        ge=100,
+        le=100_000,
+        validation_alias="DRIFT_BASELINE_MIN",
+        description="Utterances that a baseline of drift must have; with fewer every verdict is `insufficient`.",
+    )
+    drift_window_utterances: int = Field(
+        100,
+        ge=20,
+        le=100_000,
+        validation_alias="DRIFT_WINDOW_UTTERANCES",
+        description="New utterances after which a window closes and is tested for drift, once.",
+    )
+    drift_window_h: float = Field(
+        24,
+        gt=0,
+        le=8760,
+        validation_alias="DRIFT_WINDOW_H",
+        description="Hours after which a window closes with what it has.",
+    )
+    drift_false_alarms_per_month: float = Field(
+        1,
+        gt=0,
+        le=1000,
+        validation_alias="DRIFT_FALSE_ALARMS_PER_MONTH",
+        description="False alarms a month that are allowed where nothing drifts, over all tests and windows together.",
+    )
+    drift_windows_per_month: float = Field(
+        720,
+        ge=1,
+        le=1_000_000,
+        validation_alias="DRIFT_WINDOWS_PER_MONTH",
+        description="Windows a month that thresholds are made for; where the last month had more, for those.",
+    )
     demo: bool = Field(
         True,
         validation_alias="AUDIOPHILE_DEMO",

@@ -1,0 +1,265 @@
+"""The flow that looks for drift: makes baselines, tests windows that have closed, and decides about held references.
+
+It runs when infer asks for it, because there is something to do, and every hour in case nobody did.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, TypeVar
+from uuid import UUID
+
+import polars as pl
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+from pydantic import Field
+from storage.decisions import reject, release
+
+from flows.drift_baselines import ChosenBaseline, choose_baseline, first_baseline, fitted
+from flows.drift_evidence import Evidence, evidence
+from flows.drift_examples import Side
+from flows.drift_models import Compared, compare
+from flows.drift_report import ComparedWindow, report, rows
+from flows.drift_windows import Tested, closed, test_window
+from flows.notify import Drifted, Kind, Notice, emit_drift
+from flows.runs import FIRST_BASELINE, commit_key, end_quietly
+from models.drift_verdicts import Budget
+from models.drift_windows import WindowRule
+from storage.answers import changes
+from storage.drift import BaselineRow, active_baseline, files_of_window, held, is_drifting, waiting
+from storage.index import PLANNING_TABLES, Index
+from storage.lake import Lake
+from storage.settings import Settings, get_settings
+
+BUDGET_S: Final = 90.0  # no window is tested later; infer asks for the next run
+SHOWN: Final = 20  # windows of one run in its report
+HISTORY: Final = 500  # earlier windows in its pictures
+
+NewBaseline = Annotated[
+    ChosenBaseline | None,
+    Field(description="Compare windows with other recordings from now on. Default: with the baseline that there is."),
+]
+Released = Annotated[tuple[UUID, ...], Field(description="Held references to publish, those of drift too: their ids.")]
+Rejected = Annotated[
+    tuple[UUID, ...],
+    Field(
+        description="Held references that nobody shall see: their ids. Their recordings are computed and tested again."
+    ),
+]
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Done:
+    """What a run came to."""
+
+    baseline: BaselineRow | None = None
+    tested: list[Tested] = field(default_factory=list)
+    compared: list[Compared] = field(default_factory=list)
+    released: list[UUID] = field(default_factory=list)
+    rejected: list[UUID] = field(default_factory=list)
+    told: list[Kind] = field(default_factory=list)  # that drift has started, or ended
+    left: int = 0  # windows for the next run
+
+    def __str__(self) -> str:
+        drifted = [one for one in self.tested if one.verdict == "drift"]
+        said = [f"{len(self.tested)} windows tested"] if self.tested else []
+        said += [f"drift in {len(drifted)}, first in {drifted[-1].verdicts[0].descriptor}"] if drifted else []
+        said += [f"{len(self.compared)} models compared with what they were"] if self.compared else []
+        said += [f"{len(ids)} references {what}" for what, ids in self._decided() if ids]
+        said += [f"{self.left} windows are left for the next run"] if self.left else []
+        return "; ".join(said) or "Nothing to do"
+
+    def _decided(self) -> list[tuple[str, list[UUID]]]:
+        return [("released", self.released), ("rejected", self.rejected)]
+
+
+@flow(name="drift", description="Look for drift in what came in, and decide about references that are held.")
+def drift(baseline: NewBaseline = None, release_held: Released = (), reject_held: Rejected = ()) -> State[Any]:
+    """Test the windows that have closed.
+
+    Args:
+        baseline: Recordings to compare with from now on.
+        release_held: References to publish.
+        reject_held: References to reject.
+    """
+    end_quietly()
+    settings, done = get_settings(), Done()
+    lake = Lake.open(settings.place)
+    with lake.index(PLANNING_TABLES) as index:
+        if release_held or reject_held:
+            done.released += run_stage("release", lambda: release(lake, index, release_held))
+            done.rejected += run_stage("reject", lambda: reject(lake, index, reject_held))
+        done.baseline = run_stage("baseline", lambda: _baseline(lake, index, settings, baseline))
+        run_stage("windows", lambda: _test(lake, index, settings, done))
+        run_stage("models", lambda: _compare(lake, index, settings, done))
+        done.released += run_stage("held", lambda: release(lake, index, _passed(index)))
+        _report(lake, index, settings, done)
+    drifted = any(one.verdict == "drift" for one in done.tested)
+    return Completed(name="Drift", message=str(done)) if drifted else Completed(message=str(done))
+
+
+@task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE)
+def run_stage(name: str, work: Callable[[], T]) -> T:
+    """Run one stage, and say how long it took."""
+    started = time.monotonic()
+    result = work()
+    get_run_logger().info("%s (%.1f s)", name, time.monotonic() - started)
+    return result
+
+
+def _baseline(lake: Lake, index: Index, settings: Settings, chosen: ChosenBaseline | None) -> BaselineRow | None:
+    least = settings.drift_baseline_min
+    if chosen is not None:
+        made = choose_baseline(lake, index, chosen, least, commit_key("baseline"))
+    else:
+        made = first_baseline(lake, index, least, FIRST_BASELINE)
+    if made is None:
+        known = sum(one.utterances for one in waiting(index))
+        get_run_logger().info("no baseline yet: %d of %d utterances have come in", known, least)
+    return made
+
+
+def _test(lake: Lake, index: Index, settings: Settings, done: Done) -> None:
+    """Test windows in the order of time, for BUDGET_S at most."""
+    if done.baseline is None:
+        return
+    windows = closed(index, WindowRule(settings.drift_window_utterances, settings.drift_window_h))
+    if not windows:
+        return
+    logger, started = get_run_logger(), time.monotonic()
+    baseline = fitted(lake, index, done.baseline, settings.drift_baseline_min)
+    budget = Budget(settings.drift_false_alarms_per_month, settings.drift_windows_per_month)
+    for number, one in enumerate(windows):
+        if time.monotonic() - started > BUDGET_S:
+            done.left = len(windows) - number
+            return
+        was_drifting = is_drifting(index)
+        tested = test_window(lake, index, one, done.baseline, baseline, budget)
+        if tested is None:
+            logger.info("window %s was tested by another run, which goes on with what follows", one.window_id)
+            return
+        done.tested.append(tested)
+        first = tested.verdicts[0]
+        logger.info("window %s: %s (%s %s)", one.window_id, tested.verdict, first.descriptor, first.reason)
+        _tell(settings, done, tested, was_drifting=was_drifting)
+
+
+def _tell(settings: Settings, done: Done, tested: Tested, *, was_drifting: bool) -> None:
+    """Say in the log of the run, and as an event, that drift has started or ended."""
+    if done.baseline is None or tested.verdict == "insufficient" or was_drifting == (tested.verdict == "drift"):
+        return
+    kind: Kind = "ended" if was_drifting else "started"
+    done.told.append(kind)
+    drifted = [each for each in tested.verdicts if each.is_drift]
+    if "log" in settings.on_drift:
+        named = ", ".join(f"{each.descriptor} (p {each.p_value:.2g} < {each.threshold:.2g})" for each in drifted)
+        get_run_logger().warning("drift has %s, window %s: %s", kind, tested.window_id, named or "nothing drifts")
+    if "notify" in settings.on_drift:
+        notice = Notice(
+            window=tested.window_id,
+            reference=tested.reference,
+            baseline=done.baseline.name,
+            baseline_version=done.baseline.version,
+            drifted=tuple(
+                Drifted(
+                    each.descriptor, each.detector, each.statistic or 0.0, each.p_value or 0.0, each.threshold or 0.0
+                )
+                for each in drifted
+            ),
+        )
+        emit_drift(kind, notice, settings.public_url)
+
+
+def _compare(lake: Lake, index: Index, settings: Settings, done: Done) -> None:
+    """Compare models that have changed, once enough recordings have answers of both versions."""
+    for change in changes(index):
+        if change.is_ripe(settings.drift_window_utterances) and (found := compare(lake, index, change)) is not None:
+            done.compared.append(found)
+            total = found.change.total
+            get_run_logger().info(
+                "%s changed from %s to %s: agreement %.4f, kappa %.3f, over %d recordings",
+                *(change.model, change.before_version, change.after_version),
+                *(total.agreement, total.kappa, found.recordings),
+            )
+
+
+def _passed(index: Index) -> list[UUID]:
+    """Return the held references of which nothing waits for a window, and nothing that they brought has drifted."""
+    has_baseline = active_baseline(index) is not None
+    waits = {one.file_id for one in waiting(index)} if has_baseline else set()
+    return [one.reference for one in held(index) if not one.has_drifted and not one.file_ids & waits]
+
+
+def _report(lake: Lake, index: Index, settings: Settings, done: Done) -> None:
+    """Show in Prefect's UI what the run came to."""
+    changed = [one.change for one in done.compared]
+    shown = _shown(lake, index, done) if done.tested else []
+    create_table_artifact(key="drift", description=str(done), table=rows(shown, changed))
+    if shown or changed:
+        create_markdown_artifact(
+            key="drift-report", description=str(done), markdown=report(shown, settings.public_url, changed)
+        )
+
+
+def _shown(lake: Lake, index: Index, done: Done) -> list[ComparedWindow]:
+    if done.baseline is None:
+        return []
+    row = done.baseline
+    before = _side(evidence(lake, index, files_of_window(index, row.baseline_id)))
+    names = _names(index)
+    history = _history(index)
+    return [
+        ComparedWindow(
+            window=one.window_id,
+            opened_at=one.window.opened_at,
+            closed_at=one.window.closed_at,
+            closed_by=one.window.closed_by,
+            recordings=len(one.window.recordings),
+            utterances=one.window.utterances,
+            baseline=row.baseline_id,
+            baseline_name=f"{row.name}, version {row.version}",
+            baseline_recordings=row.recordings,
+            baseline_utterances=row.utterances,
+            verdicts=one.verdicts,
+            before=before,
+            now=_side(one.evidence),
+            history=history,
+            names=names(one.evidence),
+        )
+        for one in done.tested[-SHOWN:]
+    ]
+
+
+def _side(found: Evidence) -> Side:
+    """Return evidence as one table of utterances, with a row for each model that was given one."""
+    place = ["file_id", "channel", "utterance"]
+    utterances = found.utterances.join(found.answers.drop("start_s", "end_s"), on=place, how="left")
+    return Side(utterances, found.predictions, found.durations)
+
+
+def _names(index: Index) -> Callable[[Evidence], dict[str, str]]:
+    def names(found: Evidence) -> dict[str, str]:
+        ids = [UUID(bytes=one) for one in found.durations["file_id"].to_list()]
+        sql = (
+            "SELECT file_id, arg_min(name, seen_at) AS name FROM sources"
+            " WHERE file_id IN (SELECT unnest(?::UUID[])) GROUP BY file_id"
+        )
+        return {str(row["file_id"]): row["name"] for row in index.query(sql, [ids])}
+
+    return names
+
+
+def _history(index: Index) -> pl.DataFrame:
+    """Return the tests of earlier windows, in order of time."""
+    sql = """
+        SELECT window_id::VARCHAR AS "window", baseline_id::VARCHAR AS baseline, closed_at AT TIME ZONE 'UTC' AS closed_at,
+               descriptor, detector, statistic, p_value, threshold, verdict
+        FROM drift WHERE detector <> 'model_change'
+          AND seq IN (SELECT DISTINCT seq FROM drift ORDER BY seq DESC LIMIT ?) ORDER BY seq, place
+    """
+    return pl.DataFrame(index.query(sql, [HISTORY]), infer_schema_length=None)

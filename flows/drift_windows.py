@@ -1,0 +1,155 @@
+"""Tests the windows that have closed, each once, and writes down what was said. It must not know what follows."""
+
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from flows.drift_evidence import Evidence, evidence
+from models.drift import Baseline
+from models.drift_verdicts import Budget, Outcome, Verdict, expected_windows, verdict_of
+from models.drift_windows import Arrival, Window, WindowRule, closed_windows
+from storage.commit import Draft
+from storage.drift import BaselineRow, Waiting, closed_at, waiting
+from storage.index import Index
+from storage.lake import Lake
+from storage.tables import table_from_rows
+
+TICK: Final = timedelta(microseconds=1)
+_NAMESPACE: Final = UUID("c3b1a3c5-6d6b-5b39-8a53-0b8c1c2f2a41")
+
+_KNOWN: Final = """
+SELECT file_id FROM drift_files WHERE file_id IN (SELECT unnest(?::UUID[]))
+AND arrived_seq NOT IN (SELECT seq FROM withheld WHERE seq IN (SELECT seq FROM decisions)) LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A window that has closed and was not tested yet."""
+
+    window_id: UUID
+    window: Window
+    arrivals: tuple[Waiting, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """A window with what its tests said, as the log has it now."""
+
+    window_id: UUID
+    reference: UUID
+    window: Window
+    verdicts: tuple[Verdict, ...]  # what moved most first
+    evidence: Evidence
+
+    @property
+    def verdict(self) -> Outcome:
+        """What its tests say together."""
+        return verdict_of(self.verdicts)
+
+
+def closed(index: Index, rule: WindowRule, now: datetime | None = None) -> list[Closed]:
+    """Return the windows that have closed by now and were not tested, in order."""
+    arrivals = {one.file_id.hex: one for one in waiting(index)}
+    found = closed_windows(_in_time(arrivals.values()), now or datetime.now(UTC), rule)
+    return [_closed(window, tuple(arrivals[name] for name in window.recordings)) for window in found]
+
+
+def test_window(
+    lake: Lake, index: Index, one: Closed, row: BaselineRow, baseline: Baseline, budget: Budget
+) -> Tested | None:
+    """Compare a window with its baseline and commit what comes of it; None where another run has been faster.
+
+    Args:
+        lake: Where to.
+        index: Needs files, coverage, baselines, drift_files and drift.
+        one: The window.
+        row: The baseline, as the log has it.
+        baseline: The same, fitted.
+        budget: Of false alarms; where the last month had more windows than it says, there are as many to expect.
+    """
+    started_at = datetime.now(UTC)
+    found = evidence(lake, index, [arrival.file_id for arrival in one.arrivals])
+    expected = expected_windows(closed_at(index), one.window.closed_at, budget.windows_per_month)
+    verdicts = baseline.verdicts(found.samples, Budget(budget.alarms_per_month, expected))
+    verdicts = verdicts or (Verdict("", "", None, None, None, "insufficient", reason="the baseline has nothing"),)
+    reference = _reference(index, max(arrival.seq for arrival in one.arrivals))
+
+    def plan() -> Draft | None:
+        if index.query(_KNOWN, [[arrival.file_id for arrival in one.arrivals]]):
+            return None
+        return _draft(index, one, row, reference, verdicts)
+
+    entry = lake.commit(index, op="drift", key=one.window_id, plan=plan, started_at=started_at)
+    return None if entry is None else Tested(one.window_id, reference, one.window, verdicts, found)
+
+
+def _closed(window: Window, arrivals: tuple[Waiting, ...]) -> Closed:
+    first = arrivals[0]
+    return Closed(uuid.uuid5(_NAMESPACE, f"{first.seq}/{first.file_id}"), window, arrivals)
+
+
+def _in_time(arrivals: Iterable[Waiting]) -> Iterator[Arrival]:
+    """Yield arrivals with times that only grow from refresh to refresh, whatever clocks of hosts said."""
+    last: tuple[int, datetime] | None = None
+    for one in arrivals:
+        if last is None or one.seq != last[0]:
+            last = one.seq, one.at if last is None else max(one.at, last[1] + TICK)
+        yield Arrival(one.file_id.hex, last[1], one.utterances)
+
+
+def _reference(index: Index, seq: int) -> UUID:
+    rows = index.query("SELECT reference FROM entries WHERE seq = ?", [seq])
+    return UUID(str(rows[0]["reference"]))
+
+
+def _draft(index: Index, one: Closed, row: BaselineRow, reference: UUID, verdicts: tuple[Verdict, ...]) -> Draft:
+    erased = index.erased([arrival.file_id for arrival in one.arrivals])
+    window = {
+        "window_id": one.window_id,
+        "reference": reference,
+        "baseline_id": row.baseline_id,
+        "opened_at": one.window.opened_at,
+        "closed_at": one.window.closed_at,
+        "closed_by": one.window.closed_by,
+        "recordings": len(one.arrivals),
+        "utterances": one.window.utterances,
+    }
+    tests = [
+        window
+        | {
+            "detector": each.detector,
+            "descriptor": each.descriptor,
+            "statistic": each.statistic,
+            "p_value": each.p_value,
+            "threshold": each.threshold,
+            "effect": each.effect,
+            "verdict": each.verdict,
+            "reason": each.reason or None,
+            "place": place,
+        }
+        for place, each in enumerate(verdicts)
+    ]
+    members = [
+        {
+            "file_id": arrival.file_id,
+            "window_id": one.window_id,
+            "arrived_seq": arrival.seq,
+            "utterances": arrival.utterances,
+        }
+        for arrival in one.arrivals
+        if arrival.file_id not in erased
+    ]
+    tables = {"drift": table_from_rows("drift", tests), "drift_files": table_from_rows("drift_files", members)}
+    return Draft(
+        tables,
+        counts={
+            "recordings": len(one.arrivals),
+            "utterances": one.window.utterances,
+            "tests": sum(each.p_value is not None for each in verdicts),
+            "drifted": sum(each.is_drift for each in verdicts),
+        },
+    )

@@ -1,0 +1,45 @@
+"""Whether a run of the flow drift has something to do, so that none starts in vain. It must not need torch."""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+
+from prefect import get_run_logger
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+
+from storage.answers import changes
+from storage.drift import active_baseline, held, waiting
+from storage.index import Index
+from storage.settings import Settings
+
+
+def ask_for_drift(index: Index, settings: Settings, now: datetime | None = None) -> None:
+    """Ask for a run of the flow drift where there is work for one, once for the same work."""
+    work = work_for_drift(index, settings, now or datetime.now(UTC))
+    if not work:
+        return
+    key = hashlib.sha256(work.encode()).hexdigest()
+    try:
+        run_deployment("drift/drift", timeout=0, as_subflow=False, idempotency_key=f"drift-{key}")
+    except ObjectNotFound:
+        get_run_logger().warning("no deployment drift/drift: nobody looks for drift")
+
+
+def work_for_drift(index: Index, settings: Settings, now: datetime) -> str:
+    """Return a description of the work that there is; empty: none. The same work has the same description.
+
+    Args:
+        index: Needs sources, coverage, baselines, drift_files and drift.
+        settings: How large baselines and windows are.
+        now: UTC.
+    """
+    recordings = waiting(index)
+    utterances = sum(one.utterances for one in recordings)
+    has_baseline = active_baseline(index) is not None
+    wanted = settings.drift_window_utterances if has_baseline else settings.drift_baseline_min
+    is_late = has_baseline and recordings and recordings[0].at + timedelta(hours=settings.drift_window_h) <= now
+    waits = {one.file_id for one in recordings} if has_baseline else set()
+    free = [str(one.reference) for one in held(index) if not one.has_drifted and not one.file_ids & waits]
+    windows = f"{recordings[0].file_id} {recordings[-1].seq}" if is_late or utterances >= wanted else ""
+    changed = [str(one.comparison_id) for one in changes(index) if one.is_ripe(settings.drift_window_utterances)]
+    return " ".join(filter(None, [windows, *free, *changed]))
