@@ -1,5 +1,6 @@
 """Starts everything on one machine: looks at what a user can get wrong first, then hands over to honcho."""
 
+import logging
 import os
 import re
 import shlex
@@ -104,7 +105,13 @@ def require_notify_url(settings: Settings) -> None:
         return
     from apprise import Apprise  # noqa: PLC0415  a second of import, which most starts do not need
 
-    if not Apprise().add(address):
+    log = logging.getLogger("apprise")
+    log.disabled = True  # it writes the whole address that it refuses
+    try:
+        known = Apprise().add(address)
+    finally:
+        log.disabled = False
+    if not known:
         scheme, _, rest = address.partition("://")
         shown = f"{scheme}://" if rest and SCHEME.fullmatch(scheme) else ""
         raise StartError(

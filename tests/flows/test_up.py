@@ -130,9 +130,12 @@ def test_containers_demand_keys() -> None:
 @pytest.mark.parametrize(
     "address", ["json://", "hunter2", "nobody://hunter2/hunter2", "hunter2!://x", "json://a,hunter2"]
 )
-def test_an_address_that_nothing_can_be_sent_to_is_refused_and_not_shown(tmp_path: Path, address: str) -> None:
+def test_an_address_that_nothing_can_be_sent_to_is_refused_and_not_shown(
+    caplog: pytest.LogCaptureFixture, address: str
+) -> None:
     with pytest.raises(StartError) as refused:
         up.require_notify_url(Settings(_env_file=None, NOTIFY_URL=address))
+    assert not caplog.records
     assert str(refused.value).startswith("NOTIFY_URL=")
     assert "**********: is no address" in str(refused.value)
     assert "hunter2" not in str(refused.value)
