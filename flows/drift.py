@@ -257,8 +257,8 @@ def _names(index: Index) -> Callable[[Evidence], dict[str, str]]:
 def _history(index: Index) -> pl.DataFrame:
     """Return the tests of earlier windows, in order of time."""
     sql = """
-        SELECT window_id::VARCHAR AS "window", baseline_id::VARCHAR AS baseline, closed_at AT TIME ZONE 'UTC' AS closed_at,
-               descriptor, detector, statistic, p_value, threshold, verdict
+        SELECT window_id::VARCHAR AS "window", baseline_id::VARCHAR AS baseline, closed_at, descriptor,
+               detector, statistic, p_value, threshold, verdict
         FROM drift WHERE detector <> 'model_change'
           AND seq IN (SELECT DISTINCT seq FROM drift ORDER BY seq DESC LIMIT ?) ORDER BY seq, place
     """

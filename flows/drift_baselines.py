@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flows.drift_evidence import evidence
+from flows.drift_work import FITTED, forget_fitted
 from models.drift import LEAST_RECORDINGS, Baseline
 from models.errors import DriftError
 from storage.answers import answers_of, enabled_group
@@ -29,7 +30,6 @@ FIRST: Final = "first"  # the name of the baseline that is made by itself
 MOST_UTTERANCES: Final = 10_000
 """Of a baseline: a test costs their number, and more of them find hardly anything more."""
 
-FOLDER: Final = "drift"  # in the host's own folder: baselines as alibi-detect saves them
 
 _CHOSEN: Final = """
 SELECT f.file_id, l.seq, f.ingested_at AS at, max(coalesce(c.descriptors, 0))::INTEGER AS utterances
@@ -150,7 +150,7 @@ def fitted(lake: Lake, index: Index, row: BaselineRow, least_utterances: int) ->
     for member in enabled_group(index):
         now = [one for one in answers_of(index, member.name, members) if one.model_version == member.version]
         key.update(f"{member} {len(now)}".encode())
-    folder = lake.place.local / FOLDER / f"{row.baseline_id}-{key.hexdigest()[:16]}"
+    folder = lake.place.local / FITTED / f"{row.baseline_id}-{key.hexdigest()[:16]}"
     if folder.is_dir():
         try:
             return Baseline.load(folder)
@@ -158,15 +158,10 @@ def fitted(lake: Lake, index: Index, row: BaselineRow, least_utterances: int) ->
             shutil.rmtree(folder, ignore_errors=True)
     samples = evidence(lake, index, members).samples
     baseline = Baseline.fit(row.name, row.version, samples, least_utterances=least_utterances)
-    forget_fitted(lake)
+    forget_fitted(lake.place)
     with contextlib.suppress(OSError):  # it is there already, or is fitted anew the next time
         baseline.save(folder)
     return baseline
-
-
-def forget_fitted(lake: Lake) -> None:
-    """Remove what this host has of baselines: it can be made anew, and holds numbers of recordings."""
-    shutil.rmtree(lake.place.local / FOLDER, ignore_errors=True)
 
 
 def _draft(index: Index, name: str, chosen: str, recordings: Sequence[Waiting]) -> Draft:

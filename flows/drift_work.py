@@ -1,7 +1,9 @@
 """Whether a run of the flow drift has something to do, so that none starts in vain. It must not need torch."""
 
 import hashlib
+import shutil
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from prefect import get_run_logger
 from prefect.deployments import run_deployment
@@ -10,7 +12,10 @@ from prefect.exceptions import ObjectNotFound
 from storage.answers import changes
 from storage.drift import active_baseline, held, waiting
 from storage.index import Index
+from storage.place import Place
 from storage.settings import Settings
+
+FITTED: Final = "drift"  # in the host's own folder: baselines as alibi-detect saves them
 
 
 def ask_for_drift(index: Index, settings: Settings, now: datetime | None = None) -> None:
@@ -43,3 +48,8 @@ def work_for_drift(index: Index, settings: Settings, now: datetime) -> str:
     windows = f"{recordings[0].file_id} {recordings[-1].seq}" if is_late or utterances >= wanted else ""
     changed = [str(one.comparison_id) for one in changes(index) if one.is_ripe(settings.drift_window_utterances)]
     return " ".join(filter(None, [windows, *free, *changed]))
+
+
+def forget_fitted(place: Place) -> None:
+    """Remove what this host has of baselines: it can be made anew, and holds numbers of recordings."""
+    shutil.rmtree(place.local / FITTED, ignore_errors=True)

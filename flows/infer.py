@@ -19,6 +19,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from prefect.task_runners import ProcessPoolTaskRunner
 
+from flows.drift_work import ask_for_drift
 from flows.maintain import ask_for_fold
 from flows.progress import Progress
 from flows.refresh import enabled_models, publish_refresh, record_group
@@ -91,9 +92,11 @@ def infer() -> State[Any]:
                 carried=plan.carried,
                 started_at=started_at,
                 unavailable=unavailable,
+                held="quarantine" in settings.on_drift,
             )
             note_tried(lake.store, tried, group, outcome)  # what can be lost comes last
         ask_for_fold(lake, index)
+        ask_for_drift(index, settings)
     report(entry, time.monotonic() - started, unavailable)
     if outcome.error is not None:
         raise outcome.error
@@ -101,8 +104,9 @@ def infer() -> State[Any]:
         raise ModelUnavailableError("; ".join(unavailable.values()))
     if entry is None:
         return Completed(message=nothing_new(plan, outcome, unavailable))
-    logger.info("published: reference %s", entry.reference)
-    return Completed(message=f"Reference {entry.reference}")
+    what = "Held reference" if entry.held else "Reference"
+    logger.info("published: %s %s", what.lower(), entry.reference)
+    return Completed(message=f"{what} {entry.reference}")
 
 
 def make_plan(index: Index, now: datetime | None = None, unavailable: Collection[str] = frozenset()) -> Plan:

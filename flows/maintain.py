@@ -21,6 +21,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed, Failed
 from pydantic import Field
 
+from flows.drift_work import forget_fitted
 from flows.progress import Progress
 from flows.runs import commit_key, end_quietly
 from flows.shards import MODELS
@@ -144,6 +145,8 @@ def _erase(lake: Lake, index: Index, erase_files: tuple[UUID, ...], lift_files: 
     if lift_files:
         lift(lake, index, lift_files, commit_key("lift"))
     purged = purge(lake, index, commit_key("purge"))
+    if purged.recordings:
+        forget_fitted(lake.place)
     for reason in purged.waiting:
         get_run_logger().warning("an erasure is not finished, and the next run goes on with it: %s", reason)
     if (bucket := open_uploads(get_settings())) is not None:

@@ -17,7 +17,8 @@ from prefect.states import Crashed
 
 from flows.deployments import read_deployments, runner_deployment
 from flows.errors import FlowError, StartError
-from flows.up import require_store, require_watched
+from flows.notify import ensure_automation
+from flows.up import require_notify_url, require_store, require_watched
 from storage.availability import try_all_again
 from storage.errors import StorageError
 from storage.lake import open_store
@@ -34,10 +35,12 @@ def main() -> None:
         if "PREFECT_API_URL" not in os.environ:
             raise StartError("PREFECT_API_URL is not set: use `make up`, or name the Prefect server to serve for")
         require_watched(settings)
+        require_notify_url(settings)
         require_store(settings.place)
         try_all_again(open_store(settings.place))
         wait_for_server(settings.prefect_url)
         crash_leftovers()
+        ensure_automation(settings)
         deployments = [runner_deployment(deployment) for deployment in read_deployments()]
     except (FlowError, StorageError) as error:
         sys.exit(f"audiophile: {error}")

@@ -1,6 +1,8 @@
 """Starts everything on one machine: looks at what a user can get wrong first, then hands over to honcho."""
 
+import logging
 import os
+import re
 import shlex
 import socket
 import sys
@@ -15,6 +17,7 @@ from storage.probe import require_conditional_writes
 from storage.settings import Settings, get_settings, require_keys, require_writable
 
 LOCAL: Final = ("localhost", "127.0.0.1")  # no proxy of the user's is asked for these
+SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,19}")
 PROJECT: Final = Path(__file__).parent.parent
 KEPT: Final = ("PREFECT_PORT", "PREFECT_LOGGING_LEVEL")
 
@@ -29,6 +32,7 @@ def main() -> None:
         require_keys(settings)
         require_writable(settings.local, local_setting(settings))
         require_watched(settings)
+        require_notify_url(settings)
         require_store(settings.place)
         if settings.api_port == settings.prefect_port:
             raise StartError(f"API_PORT and PREFECT_PORT are both {settings.api_port}: set one to another port")
@@ -88,6 +92,32 @@ def require_watched(settings: Settings) -> None:
         settings.watched_folder.mkdir(parents=True, exist_ok=True)
     elif not settings.file_path.is_dir() or not os.access(settings.file_path, os.R_OK | os.X_OK):
         raise StartError(f"FILE_PATH={settings.file_path}: is no folder that can be read. Make it, or correct it")
+
+
+def require_notify_url(settings: Settings) -> None:
+    """Make sure that Apprise can send to what NOTIFY_URL says.
+
+    Raises:
+        StartError: It cannot. Of the address only what is before `://` is shown: tokens may be anywhere behind it.
+    """
+    address = settings.notify_url.get_secret_value()
+    if not address:
+        return
+    from apprise import Apprise  # noqa: PLC0415  a second of import, which most starts do not need
+
+    log = logging.getLogger("apprise")
+    log.disabled = True  # it writes the whole address that it refuses
+    try:
+        known = Apprise().add(address)
+    finally:
+        log.disabled = False
+    if not known:
+        scheme, _, rest = address.partition("://")
+        shown = f"{scheme}://" if rest and SCHEME.fullmatch(scheme) else ""
+        raise StartError(
+            f"NOTIFY_URL={shown}**********: is no address that Apprise can send to. Write it as "
+            "mailto://user:password@host?to=address, slack://token/token/token or json://host:port/path, or remove it"
+        )
 
 
 def require_store(place: Place) -> None:

@@ -21,6 +21,7 @@ ENV_FILE: Final = "AUDIOPHILE_ENV_FILE"
 ORIGIN: Final = re.compile(r"https?://[^\s/?#@*]+")
 
 Phrases = Annotated[tuple[str, ...], NoDecode]
+OnDrift = Annotated[tuple[Literal["log", "quarantine", "notify"], ...], NoDecode]
 
 
 class Settings(BaseSettings):
@@ -149,6 +150,18 @@ class Settings(BaseSettings):
         validation_alias="DRIFT_WINDOWS_PER_MONTH",
         description="Windows a month that thresholds are made for; where the last month had more, for those.",
     )
+    on_drift: OnDrift = Field(
+        ("log", "notify"),
+        validation_alias="ON_DRIFT",
+        description="What drift leads to beside its rows: any of `log`, `quarantine` (refreshes wait until their "
+        "window is tested) and `notify` (an event of Prefect, and a message to `NOTIFY_URL`), separated by commas.",
+    )
+    notify_url: SecretStr = Field(
+        SecretStr(""),
+        validation_alias="NOTIFY_URL",
+        description="Where Prefect's server sends a message when drift starts and when it ends: an address as Apprise "
+        "writes it, `mailto://…`, `slack://…`, `json://host:port/path`.",
+    )
     demo: bool = Field(
         True,
         validation_alias="AUDIOPHILE_DEMO",
@@ -237,7 +250,7 @@ class Settings(BaseSettings):
         "sends clients to the bucket, which they have to reach, with an address signed for an hour.",
     )
 
-    @field_validator("phrases", "demo_phrases", "api_cors_origins", mode="before")
+    @field_validator("phrases", "demo_phrases", "api_cors_origins", "on_drift", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

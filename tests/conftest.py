@@ -55,6 +55,7 @@ def _real_modules_only() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def prefect_url() -> Iterator[str]:
     os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    os.environ |= {name: f"{os.environ.get(name, '')},127.0.0.1" for name in ("NO_PROXY", "no_proxy")}
     from prefect.settings import PREFECT_API_URL  # seconds of import, which not every process of the tests needs
     from prefect.testing.utilities import prefect_test_harness
 

@@ -42,7 +42,7 @@ def test_the_flows_are_deployed_one_run_at_a_time() -> None:
     intervals = {
         name: [schedule.interval for schedule in deployment.schedules] for name, deployment in deployments.items()
     }
-    assert intervals == {"ingest": [120], "infer": [120], "maintain": [86_400]}
+    assert intervals == {"ingest": [120], "infer": [120], "drift": [3_600], "maintain": [86_400]}
     for deployment in deployments.values():
         assert deployment.concurrency_limit is not None
         assert deployment.concurrency_limit.limit == 1

@@ -10,11 +10,15 @@ import pytest
 import yaml
 
 from flows import up
+from flows.errors import StartError
 from storage.errors import StoreError
 from storage.place import Place
 from storage.settings import Settings
 from storage.store import LocalStore
 from tests.system.service import PROJECT, environment
+
+# Apprise imports a module of the standard library that Python 3.13 lacks, and does without it there.
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
 
 def start(folder: Path, module: str = "flows.up", **settings: str) -> subprocess.CompletedProcess:
@@ -121,6 +125,37 @@ def test_containers_demand_keys() -> None:
     assert demanded.startswith("${AUDIOPHILE_API_KEYS:?")
     assert "openssl rand -hex 24" in demanded
     assert "AUDIOPHILE_API_KEYS" not in services["flows"]["environment"]
+
+
+@pytest.mark.parametrize(
+    "address", ["json://", "hunter2", "nobody://hunter2/hunter2", "hunter2!://x", "json://a,hunter2"]
+)
+def test_an_address_that_nothing_can_be_sent_to_is_refused_and_not_shown(
+    caplog: pytest.LogCaptureFixture, address: str
+) -> None:
+    with pytest.raises(StartError) as refused:
+        up.require_notify_url(Settings(_env_file=None, NOTIFY_URL=address))
+    assert not caplog.records
+    assert str(refused.value).startswith("NOTIFY_URL=")
+    assert "**********: is no address" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("module", ["flows.up", "flows.serve"])
+def test_a_wrong_address_keeps_the_service_from_starting(tmp_path: Path, module: str) -> None:
+    settings = {"NOTIFY_URL": "nobody://hunter2", "PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    line = the_one_line(start(tmp_path, module, **settings))
+    assert line.startswith("audiophile: NOTIFY_URL=nobody://**********: ")
+
+
+def test_addresses_that_apprise_knows_are_taken() -> None:
+    for address in ("", "json://127.0.0.1:9/x", "mailto://u:secret,word@example.org?format=text", "slack://a/b/c"):
+        up.require_notify_url(Settings(_env_file=None, NOTIFY_URL=address))
+
+
+def test_containers_hand_the_address_of_notifications_to_the_flows_alone() -> None:
+    services = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
+    assert [name for name, service in services.items() if "NOTIFY_URL" in service["environment"]] == ["flows"]
 
 
 def test_one_port_for_both_is_refused(tmp_path: Path) -> None:

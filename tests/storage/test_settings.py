@@ -112,6 +112,22 @@ def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> 
         read_settings()
 
 
+def test_what_drift_leads_to_is_a_list_of_three_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert made().on_drift == ("log", "notify")
+    assert made(ON_DRIFT=" quarantine, log,log").on_drift == ("quarantine", "log")
+    assert made(ON_DRIFT=()).on_drift == ()
+    monkeypatch.setenv("ON_DRIFT", "log,mail")
+    with pytest.raises(SettingsError, match=r"ON_DRIFT.*'mail'.*'log', 'quarantine' or 'notify'"):
+        read_settings()
+
+
+def test_the_address_of_notifications_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_URL", "mailto://user:hunter2@example.org")
+    settings = read_settings()
+    assert settings.notify_url.get_secret_value().endswith("hunter2@example.org")
+    assert "hunter2" not in repr(settings)
+
+
 def test_the_environment_comes_before_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("API_PORT=8100\nPREFECT_PORT=4300\nSOMEBODY_ELSES=1\n")
     monkeypatch.setenv("API_PORT", "8200")
