@@ -23,7 +23,7 @@ from flows.drift_evidence import Evidence, evidence
 from flows.drift_examples import Side
 from flows.drift_models import Compared, compare
 from flows.drift_report import ComparedWindow, report, rows
-from flows.drift_windows import Tested, closed, test_window
+from flows.drift_windows import Tested, closed, judge
 from flows.notify import Drifted, Kind, Notice, emit_drift
 from flows.runs import FIRST_BASELINE, commit_key, end_quietly
 from models.drift_verdicts import Budget
@@ -139,7 +139,7 @@ def _test(lake: Lake, index: Index, settings: Settings, done: Done) -> None:
             done.left = len(windows) - number
             return
         was_drifting = is_drifting(index)
-        tested = test_window(lake, index, one, done.baseline, baseline, budget)
+        tested = judge(lake, index, one, done.baseline, baseline, budget)
         if tested is None:
             logger.info("window %s was tested by another run, which goes on with what follows", one.window_id)
             return

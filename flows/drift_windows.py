@@ -58,9 +58,7 @@ def closed(index: Index, rule: WindowRule, now: datetime | None = None) -> list[
     return [_closed(window, tuple(arrivals[name] for name in window.recordings)) for window in found]
 
 
-def test_window(
-    lake: Lake, index: Index, one: Closed, row: BaselineRow, baseline: Baseline, budget: Budget
-) -> Tested | None:
+def judge(lake: Lake, index: Index, one: Closed, row: BaselineRow, baseline: Baseline, budget: Budget) -> Tested | None:
     """Compare a window with its baseline and commit what comes of it; None where another run has been faster.
 
     Args:
