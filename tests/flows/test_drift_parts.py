@@ -23,7 +23,7 @@ from storage.erasure import erase
 from storage.lake import Lake
 from storage.log import GroupModel
 from storage.settings import Settings
-from tests.flows.drifting import UTTERANCES, World
+from tests.flows.drift_world import UTTERANCES, World
 
 LEAST = 60  # utterances of a baseline
 RULE = WindowRule(utterances=40, hours=24)
