@@ -1,0 +1,73 @@
+"""From recordings to a decision, all of it real: prompts and models, quarantine, drift in noise, a release, the API."""
+
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+
+from flows.drift import drift
+from flows.infer import infer
+from flows.ingest import ingest
+from storage.drift import held, windows
+from storage.lake import Lake
+from storage.settings import get_settings
+from tests import asterisk
+from tests.serving import serving
+
+SNR_DB = 10.0
+
+
+def drop(folder: Path, names: list[str], *, noisy: bool = False) -> None:
+    """Put prompts into the watched folder, some of them with white noise."""
+    chance = np.random.default_rng(0)
+    for name in names:
+        waveform, sample_rate = soundfile.read(asterisk.SOUNDS / f"{name}.wav", dtype="float32")
+        if noisy:
+            power = np.mean(waveform**2) / 10 ** (SNR_DB / 10)
+            waveform = np.clip(waveform + chance.normal(scale=np.sqrt(power), size=len(waveform)), -1, 1)
+        path = folder / f"{name.replace('/', '_')}.wav"
+        soundfile.write(path, waveform, sample_rate, subtype="PCM_16")
+
+
+def come(folder: Path, names: list[str], *, noisy: bool = False) -> None:
+    drop(folder, names, noisy=noisy)
+    ingest()
+    infer()
+    drift()
+
+
+def test_noise_is_found_held_back_released_and_shown(
+    lake: Lake, incoming: Path, prefect_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ON_DRIFT", "log,quarantine")
+    monkeypatch.setenv("DRIFT_BASELINE_MIN", "100")
+    monkeypatch.setenv("DRIFT_WINDOW_UTTERANCES", "40")
+    monkeypatch.setenv("INGEST_SETTLE_S", "0")
+    get_settings.cache_clear()
+    names = [name for name in asterisk.prompts() if not name.startswith(("letters", "digits", "phonetic"))]
+    names = [names[at] for at in np.random.default_rng(0).permutation(len(names))]
+    come(incoming, names[:100])
+    come(incoming, names[100:150])
+    with lake.index() as index:
+        assert [window.verdict for window in windows(index)] == ["no_drift"]
+    come(incoming, names[150:200], noisy=True)
+    with lake.index() as index:
+        (newest, *_) = windows(index)
+        assert newest.verdict == "drift"
+        assert newest.tests[0].descriptor in {"snr_db", "bandwidth_hz", "spectral_centroid_hz"}
+        (waits,) = held(index)
+        assert waits.has_drifted
+    with serving(get_settings()) as url:
+        shown = httpx.get(f"{url}/api/files", params={"status": "held"}).json()
+        assert len(shown) == len(waits.file_ids)
+        assert {file["reference"] for file in shown} == {None}
+        (latest, *_) = httpx.get(f"{url}/api/drift").json()
+        assert (latest["verdict"], latest["tests"][0]["descriptor"]) == ("drift", newest.tests[0].descriptor)
+        assert httpx.get(f"{url}/api/drift/{waits.reference}").json()["verdict"] == "drift"
+        assert httpx.get(f"{url}/api/references/{waits.reference}").json()["state"] == "held"
+        drift(release_held=[waits.reference])
+        assert httpx.get(f"{url}/api/files", params={"status": "held"}).json() == []
+        one = httpx.get(f"{url}/api/files/{shown[0]['id']}").json()
+        assert (one["status"], one["reference"]) == ("accepted", str(waits.reference))
