@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 import soundfile
 
+from api.app import create_app
 from flows.drift import drift
 from flows.infer import infer
 from flows.ingest import ingest
@@ -59,15 +59,15 @@ def test_noise_is_found_held_back_released_and_shown(
         assert newest.tests[0].descriptor in {"snr_db", "bandwidth_hz", "spectral_centroid_hz"}
         (waits,) = held(index)
         assert waits.has_drifted
-    with serving(get_settings()) as url:
-        shown = httpx.get(f"{url}/api/files", params={"status": "held"}).json()
+    with serving(create_app(get_settings())) as http:
+        shown = http.get("/api/files", params={"status": "held"}).json()
         assert len(shown) == len(waits.file_ids)
         assert {file["reference"] for file in shown} == {None}
-        (latest, *_) = httpx.get(f"{url}/api/drift").json()
+        (latest, *_) = http.get("/api/drift").json()
         assert (latest["verdict"], latest["tests"][0]["descriptor"]) == ("drift", newest.tests[0].descriptor)
-        assert httpx.get(f"{url}/api/drift/{waits.reference}").json()["verdict"] == "drift"
-        assert httpx.get(f"{url}/api/references/{waits.reference}").json()["state"] == "held"
+        assert http.get(f"/api/drift/{waits.reference}").json()["verdict"] == "drift"
+        assert http.get(f"/api/references/{waits.reference}").json()["state"] == "held"
         drift(release_held=[waits.reference])
-        assert httpx.get(f"{url}/api/files", params={"status": "held"}).json() == []
-        one = httpx.get(f"{url}/api/files/{shown[0]['id']}").json()
+        assert http.get("/api/files", params={"status": "held"}).json() == []
+        one = http.get(f"/api/files/{shown[0]['id']}").json()
         assert (one["status"], one["reference"]) == ("accepted", str(waits.reference))
