@@ -56,8 +56,10 @@ class File(BaseModel):
 
     id: UUID = Field(description="Its id, made from its content.", examples=["e5a26b3d-29e5-b0bc-8dbd-72c11d16a380"])
     file: str = Field(description="The earliest name that it arrived under.", examples=["call-17.wav"])
-    status: Literal["pending", "accepted", "rejected"] = Field(
-        description="`pending`: acknowledged, and not ingested yet.", examples=["accepted"]
+    status: Literal["pending", "accepted", "held", "rejected"] = Field(
+        description="`pending`: acknowledged, and not ingested yet. `held`: only references that are held back "
+        "have answered for it so far, and somebody has to decide.",
+        examples=["accepted"],
     )
     reason: str | None = Field(None, description="Why it was rejected.")
     duration: float | None = Field(description="In seconds.", examples=[12.5])
@@ -119,7 +121,7 @@ class Upload(BaseModel):
     message: str = Field(description="What happens next.", examples=["Known already."])
     id: UUID = Field(description="Its id, made from its content.", examples=["e5a26b3d-29e5-b0bc-8dbd-72c11d16a380"])
     file: str = Field(description="The name that it came with.", examples=["call-17.wav"])
-    status: Literal["pending", "accepted", "rejected"] = Field(
+    status: Literal["pending", "accepted", "held", "rejected"] = Field(
         description="`pending`: not ingested yet.", examples=["pending"]
     )
     url: str = Field(description="Where its predictions will be.")

@@ -67,7 +67,9 @@ class FilesQuery(ShownQuery):
     name: str | None = Field(
         None, min_length=1, max_length=255, description="A part of the name that is shown, whatever its case."
     )
-    status: Literal["pending", "accepted", "rejected"] | None = Field(None, description="Only files in this state.")
+    status: Literal["pending", "accepted", "held", "rejected"] | None = Field(
+        None, description="Only files in this state."
+    )
     model: str | None = Field(
         None,
         min_length=1,

@@ -19,9 +19,9 @@ class Known:
     """A recording that the store has.
 
     Attributes:
-        status: pending | accepted | rejected.
+        status: pending | accepted | held | rejected.
         reason: Why it was rejected.
-        format: Container and codec, as libsndfile names them; None unless it was accepted.
+        format: Container and codec, as libsndfile names them; None where it is pending or was rejected.
     """
 
     file_id: UUID

@@ -117,6 +117,8 @@ class LakeNumbers(Collector):
             yield _gauge("index_lag_entries", "Log entries that the index lacks.", service.index.entries_behind())
         except StorageError as error:
             log.warning("how far the index is behind cannot be said: %s", error)
+        held = len(service.index.undecided())
+        yield _gauge("held_references", "References that are held back until somebody decides.", held)
         yield from self._refresh()
         yield from self._files.collect()
 

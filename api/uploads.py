@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # s3fs takes a second to import
 _MESSAGES: Final = {
     "pending": "Known already, and about to be taken in.",
     "accepted": "Known already.",
+    "held": "Known already, and held back until somebody decides.",
     "rejected": "Known already, and rejected then: it is looked at once more.",
 }
 

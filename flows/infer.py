@@ -111,8 +111,7 @@ def infer() -> State[Any]:
 
 def make_plan(index: Index, now: datetime | None = None, unavailable: Collection[str] = frozenset()) -> Plan:
     """Return what the latest references lack, cut into shards; of models that are unavailable, only what is kept."""
-    owed = missing(index, enabled_models(index), now or datetime.now(UTC))
-    rows = [row for row in owed if row.model not in unavailable or row.kept_seq is not None]
+    rows = missing(index, enabled_models(index), now or datetime.now(UTC), unavailable)
     jobs = jobs_of(rows)
     shards, suspects = cut(jobs)
     if any(job.read_seqs for job in jobs):

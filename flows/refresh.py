@@ -68,6 +68,7 @@ def publish_refresh(
     carried: Iterable[UUID],
     started_at: datetime,
     unavailable: Collection[str] = frozenset(),
+    held: bool = False,
 ) -> LogEntry | None:
     """Commit what shards scored and what can be carried, as one reference.
 
@@ -79,6 +80,7 @@ def publish_refresh(
         carried: Recordings of which every missing answer is kept in some older entry.
         started_at: When the refresh began.
         unavailable: Models that could not be loaded: what they lack is left out, and stays missing.
+        held: Nobody's latest before it is released; until that is decided, its answers are not computed again.
 
     Returns:
         The entry, or None where nothing is left: others were faster, or the group has changed.
@@ -100,7 +102,7 @@ def publish_refresh(
             files = ()
         tables = {name: _gathered(lake, name, sources) for name in ANSWER_TABLES}
         covered = len({file_id for file_id, _ in take.union(*carry.values())})
-        return Draft(tables, files, _counts(files, tables, scored) | {"files": covered}, reference)
+        return Draft(tables, files, _counts(files, tables, scored) | {"files": covered}, reference, held=held)
 
     return lake.commit(index, op="refresh", key=reference, plan=plan, started_at=started_at)
 
@@ -126,22 +128,23 @@ def _whole_answers(
         which some answer is nowhere is left out: the next refresh computes it.
     """
     enabled = enabled_models(index)
-    owed = {(row.file_id, row.model): row.kept_seq for row in missing(index, enabled, now) if row.file_id in touched}
+    at_hand = {(*pair, version) for pair, version in computed.items()}
+    owed = {
+        (row.file_id, row.model): row.kept_seq
+        for row in missing(index, enabled, now, unavailable, at_hand)
+        if row.file_id in touched
+    }
     kept = answers_kept(index, touched, enabled)
     take: set[Pair] = set()
     carry: dict[int, set[Pair]] = defaultdict(set)
     for file_id in {file_id for file_id, _ in owed}:
         pairs = {(file_id, model): version for model, version in enabled}
         to_compute = {pair for pair in pairs if pair in owed and owed[pair] is None}
-        left_out = {pair for pair in to_compute if pair[1] in unavailable and computed.get(pair) != pairs[pair]}
-        to_compute -= left_out
-        if not to_compute and not any(owed.get(pair) is not None for pair in pairs):
-            continue  # nothing new can be said of it
         if any(computed.get(pair) != pairs[pair] for pair in to_compute):
             continue
         take |= to_compute
         for pair in pairs.keys() - to_compute:
-            if pair in kept or pair not in left_out:  # of what is left out, an earlier failure
+            if pair in kept or pair[1] not in unavailable:  # of what cannot be had, an earlier failure
                 carry[kept[pair]].add(pair)
     return take, carry
 

@@ -24,7 +24,7 @@ CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
     "autoload_known_extensions": False,
 }
 
-LAYOUT: Final = 3
+LAYOUT: Final = 4
 """Of base files: one that an older version made is made anew."""
 
 SCAN_MEMORY: Final = "24MiB"

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from storage.index import Index
 from storage.ranges import ID, Range
+from storage.recordings import HELD
 
 LAST: Final = UUID(int=2**128 - 1)
 
@@ -20,7 +21,7 @@ FOLDED: Final = "replace(replace(lower(upper(nfc_normalize({}))), 'ß', 'ss'), c
 _COLUMNS: Final = (
     f"{ID}, sha256, size_bytes, status, reason, duration_s, sample_rate, channels, format, epoch_us(ingested_at)"
 )
-_OF_BASE: Final = f"{_COLUMNS}, name, demo, latest_seq, reference::VARCHAR, epoch_us(predicted_at)"
+_OF_BASE: Final = f"{_COLUMNS}, name, demo, latest_seq, reference::VARCHAR, epoch_us(predicted_at), held"
 
 _WINDOW: Final = "file_id BETWEEN $first AND $last"
 _OF_LATEST: Final = f"JOIN (SELECT * FROM latest WHERE {_WINDOW}) USING (file_id, seq)"  # noqa: S608
@@ -32,6 +33,10 @@ _MODEL: Final = f"f.file_id IN (SELECT c.file_id FROM coverage c {_OF_LATEST} WH
 _LABEL: Final = f"""
 f.file_id IN (SELECT p.file_id FROM predictions p {_OF_LATEST}
               WHERE p.{_WINDOW} AND p.label = $label AND p.confidence >= $least AND ($of IS NULL OR p.model = $of))
+"""  # noqa: S608
+_HELD: Final = f"""
+(f.file_id IN (SELECT file_id FROM coverage WHERE {_WINDOW} AND list_contains($undecided, seq))
+ AND f.file_id NOT IN (SELECT file_id FROM latest WHERE {_WINDOW}))
 """  # noqa: S608
 _SINCE: Final = f"""
 (f.seq >= $since OR f.file_id IN (SELECT file_id FROM latest WHERE {_WINDOW}
@@ -51,7 +56,7 @@ class Wanted:
 
     Attributes:
         name: A part of the shown name, whatever its case.
-        status: accepted | rejected.
+        status: accepted | rejected | held; what is held is not accepted yet.
         model: One that their latest reference has an answer of; of other models nothing is shown.
         label: One that was detected with `min_confidence`, by `model` where that is given; nothing else is shown.
         min_confidence: The least that is shown.
@@ -89,6 +94,7 @@ class FileRow(NamedTuple):
     latest_seq: int | None = None
     reference: str | None = None
     predicted_us: int | None = None
+    held: bool | None = None
 
 
 def choose(
@@ -105,7 +111,7 @@ def choose(
         scan: See `Range`.
     """
     first = UUID(int=0) if after is None else successor(after)
-    if first is None:
+    if first is None or (wanted.status == HELD and not index.undecided()):
         return []
     if wanted.is_all and among is None:
         return _first_rows(index, first, limit, scan=scan)
@@ -181,7 +187,11 @@ def _conditions(index: Index, wanted: Wanted, *, latest: bool) -> tuple[list[str
     values: dict[str, object] = {}
     if wanted.status is not None:
         conditions.append("f.status = $status")
-        values["status"] = wanted.status
+        values["status"] = "accepted" if wanted.status == HELD else wanted.status
+        undecided = index.undecided() if values["status"] == "accepted" else []
+        if undecided:
+            conditions.append(_HELD if wanted.status == HELD else f"NOT {_HELD}")
+            values["undecided"] = undecided
     if wanted.name is not None:
         conditions.append(_NAME)
         values["name"] = wanted.name

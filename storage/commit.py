@@ -38,7 +38,11 @@ REPLANNED_BY: Final[Mapping[str, frozenset[str]]] = {
     "rewrite": frozenset({"rewrite", "expire", "delete"}),
     "expire": frozenset({"refresh", "release", "rewrite", "expire", "delete"}),
 }
-"""Which commits of others make a plan of each kind stale."""
+"""Which commits of others make a plan of each kind stale.
+
+A `reject` makes no refresh stale: nothing is carried from what is held, and of what was left out because it waited the
+next refresh knows.
+"""
 
 
 @dataclass(frozen=True, slots=True)

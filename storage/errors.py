@@ -7,6 +7,7 @@ StorageError
 ├── LogError           the log is damaged or written by a newer version
 ├── CommitConflictError  other writers kept winning the next place in the log
 ├── IndexDamagedError  the index file of this host was damaged, and has been made anew: ask again
+├── PublishedReferenceError  the reference is published, and cannot be rejected any more
 ├── UnknownReferenceError  no commit made such a reference
 └── ExpiredReferenceError  the reference is older than what is kept
 """
@@ -38,6 +39,10 @@ class CommitConflictError(StorageError):
 
 class IndexDamagedError(StorageError):
     """The index file on this host was damaged in the middle of a reading, and has been made anew."""
+
+
+class PublishedReferenceError(StorageError):
+    """The reference is published: what it says is, or was, shown."""
 
 
 class UnknownReferenceError(StorageError):

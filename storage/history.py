@@ -138,6 +138,15 @@ def seq_of(index: Index, id_: UUID) -> int:
     return _known(index, id_).seq
 
 
+def state_of(index: Index, id_: UUID) -> str:
+    """Return the state of a reference, kept or not; see `Reference`.
+
+    Raises:
+        UnknownReferenceError: There never was such a reference.
+    """
+    return _known(index, id_).state
+
+
 def reference(index: Index, id_: UUID) -> Reference:
     """Return one reference that is kept, published or not.
 

@@ -255,6 +255,12 @@ class Index:
             return []
         return [row["seq"] for row in self.query("SELECT seq FROM withheld")]
 
+    def undecided(self) -> list[int]:
+        """Return the log entries of references that are held: nobody has released or rejected them yet."""
+        if not self._cursor()[0].tail.held:
+            return []
+        return [row["seq"] for row in self.query("SELECT seq FROM undecided ORDER BY seq")]
+
     @contextmanager
     def reading(self) -> Iterator[Seen]:
         """Let every query of this thread see one state of the index, and say which; see `at_once`."""

@@ -14,7 +14,7 @@ from uuid import UUID
 from storage.choosing import FileRow, Wanted, choose
 from storage.index import Index
 from storage.ranges import ID, Range, latest_in
-from storage.recordings import Prediction, Recording, Utterance, in_order
+from storage.recordings import Prediction, Recording, Utterance, in_order, status_of
 
 SECOND_ROWS: Final = 4
 """Detections and texts in a second of one channel: more than models find as a rule."""
@@ -132,18 +132,19 @@ class Listing:
         references = {row.reference: UUID(row.reference) for row in chosen if row.reference is not None}
         found = {}
         for row in chosen:
-            name, demo, seq, reference, predicted_at = newer.get(row.file_id) or (
+            name, demo, seq, reference, predicted_at, held = newer.get(row.file_id) or (
                 row.name,
                 row.demo,
                 row.latest_seq,
                 None if row.reference is None else references[row.reference],
                 at(row.predicted_us),
+                bool(row.held),
             )
             found[row.file_id] = Recording(
                 file_id=ids[row.file_id],
                 sha256=row.sha256,
                 size_bytes=row.size_bytes,
-                status=row.status,
+                status=status_of(row.status, held=held),
                 reason=row.reason,
                 duration_s=row.duration_s,
                 sample_rate=row.sample_rate,
@@ -159,17 +160,27 @@ class Listing:
         return found
 
     def _newer(self, told: Sequence[UUID], shown: Shown, *, sparse: bool) -> dict[str, tuple[Any, ...]]:
-        """Return name, demo, seq, reference and time of recordings of which the base does not say all."""
+        """Return name, demo, seq, reference, time and whether it is held of those of which the base says not all."""
         within = self._range(told, shown, sparse=sparse)
         names = _names(within.rows("sources", f"{ID}, name, kind, epoch_us(seen_at)"))
         latest = latest_in(self._index, within)
         entries = self._entries({seq for seq, _ in latest.values()})
+        waiting = self._waiting(within)
         found = {}
         for file_id in map(str, told):
             seq = latest[file_id][0] if file_id in latest else None
             refreshed = (None, None) if seq is None else entries[seq]
-            found[file_id] = (*names.get(file_id, (None, None)), seq, *refreshed)
+            held = seq is None and file_id in waiting
+            found[file_id] = (*names.get(file_id, (None, None)), seq, *refreshed, held)
         return found
+
+    def _waiting(self, within: Range) -> set[str]:
+        """Return the recordings that are in a reference that waits for a decision."""
+        undecided = self._index.undecided()
+        if not undecided:
+            return set()
+        rows = within.rows("coverage", ID, " AND seq IN (SELECT unnest(?::BIGINT[]))", [undecided])
+        return {file_id for (file_id,) in rows}
 
     def _entries(self, seqs: set[int]) -> dict[int, tuple[UUID, datetime]]:
         """Return reference and time of log entries."""

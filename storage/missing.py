@@ -1,13 +1,20 @@
-"""What a model group still owes: which recordings lack which models' answers, and which answers are kept already."""
+"""What a model group still owes: which recordings lack which models' answers, and which answers are kept already.
 
+Answers in a reference that is held are neither missing nor kept: they wait for its decision.
+"""
+
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from storage.index import Index
 
 MAX_TRIES: Final = 3
+
+Answer = tuple[UUID, str, str]
+"""Of which recording, by which model, of which version."""
 
 _MISSING: Final = """
 WITH wanted AS (SELECT unnest(?) AS model, unnest(?) AS model_version),
@@ -45,17 +52,36 @@ class Missing:
     read_seqs: tuple[int, ...]
 
 
-def missing(index: Index, enabled: list[tuple[str, str]], now: datetime) -> list[Missing]:
-    """Return what is missing, newest recordings first.
+def missing(
+    index: Index,
+    enabled: list[tuple[str, str]],
+    now: datetime,
+    unavailable: Collection[str] = frozenset(),
+    computed: Collection[Answer] = frozenset(),
+) -> list[Missing]:
+    """Return what is missing and can be had, newest recordings first.
+
+    Nothing is missing of a recording of which all that is missing waits; with anything else it is computed whole again,
+    since nothing is carried from a reference that is held.
 
     Args:
         index: Needs the tables files and coverage.
         enabled: Name and version of each enabled model.
         now: Failures are tried again only after their pause.
+        unavailable: Models that cannot be loaded: of theirs only what is kept, or computed, can be had.
+        computed: Answers that are there already, and in no reference yet.
     """
     names, versions = [name for name, _ in enabled], [version for _, version in enabled]
-    rows = index.query(_MISSING, [names, versions, MAX_TRIES, now])
-    return [Missing(**row | {"read_seqs": tuple(row["read_seqs"] or ())}) for row in rows]
+    rows = [
+        Missing(**row | {"read_seqs": tuple(row["read_seqs"] or ())})
+        for row in index.query(_MISSING, [names, versions, MAX_TRIES, now])
+        if row["model"] not in unavailable or row["kept_seq"] is not None or _answer(row) in computed
+    ]
+    waiting = _waiting(index) if rows else set()
+    if not waiting:
+        return rows
+    due = {row.file_id for row in rows if (row.file_id, row.model, row.model_version) not in waiting}
+    return [row for row in rows if row.file_id in due]
 
 
 def answers_kept(
@@ -74,3 +100,16 @@ def answers_kept(
     names, versions = [name for name, _ in enabled], [version for _, version in enabled]
     rows = index.query(sql, [names, versions, list(file_ids)])
     return {(row["file_id"], row["model"]): row["seq"] for row in rows}
+
+
+def _waiting(index: Index) -> set[Answer]:
+    """Return the answers, failures too, that wait for the decision on a reference that is held."""
+    undecided = index.undecided()
+    if not undecided:
+        return set()
+    sql = "SELECT DISTINCT file_id, model, model_version FROM coverage WHERE seq IN (SELECT unnest(?))"
+    return {_answer(row) for row in index.query(sql, [undecided])}
+
+
+def _answer(row: Mapping[str, Any]) -> Answer:
+    return row["file_id"], row["model"], row["model_version"]

@@ -20,6 +20,9 @@ LEFT JOIN entries e ON e.seq = l.seq
 ORDER BY f.ingested_at DESC, f.file_id
 """
 
+HELD: Final = "held"
+"""What an accepted recording is said to be while no reference of it is published, and one waits for a decision."""
+
 _OF_FILES: Final = ", ".join(SCHEMAS["files"].names)
 
 _ROWS: Final = """
@@ -30,7 +33,10 @@ WHERE {condition} ORDER BY r.file_id, r.channel, r.start_s, r.end_s, r.model
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A recording as it is now. `reference` is None until its first refresh."""
+    """A recording as it is now. `reference` is None until its first refresh is published.
+
+    `status` is accepted, rejected, or HELD.
+    """
 
     file_id: UUID
     sha256: str
@@ -85,7 +91,16 @@ def recordings(index: Index, file_id: UUID | None = None) -> list[Recording]:
     """Return the recordings, newest first; at most one where `file_id` is given."""
     if file_id is not None:
         return _one(index, file_id)
-    return [Recording(**row) for row in index.query(_RECORDINGS)]
+    waiting = _waiting(index)
+    rows = index.query(_RECORDINGS)
+    for row in rows:
+        row["status"] = status_of(row["status"], held=row["seq"] is None and row["file_id"] in waiting)
+    return [Recording(**row) for row in rows]
+
+
+def status_of(stored: str, *, held: bool) -> str:
+    """Return the status that is shown of a recording: held, if no reference of it is published and one waits."""
+    return HELD if held and stored == "accepted" else stored
 
 
 def _one(index: Index, file_id: UUID) -> list[Recording]:
@@ -94,20 +109,38 @@ def _one(index: Index, file_id: UUID) -> list[Recording]:
     if known is not None:
         for row in known:
             row["seq"] = row.pop("latest_seq")
+            row["status"] = status_of(row["status"], held=row.pop("held"))
         return [Recording(**row) for row in known]
     found = index.newest_of_file("files", file_id, _OF_FILES)
     if not found:
         return []
+    facts = max(found, key=lambda row: row["seq"])
     sources = index.of_file("sources", file_id, "name, kind, seen_at")
     seq = index.latest_of(file_id)
     sql = f"SELECT reference, committed_at AS predicted_at FROM {index.side_of(seq or 0)}.entries WHERE seq = ?"  # noqa: S608
     entry = index.query(sql, [seq]) if seq else []
-    facts = max(found, key=lambda row: row["seq"]) | {
+    facts |= {
         "seq": seq,
+        "status": status_of(facts["status"], held=seq is None and _waits(index, file_id)),
         "name": min(sources, key=lambda row: row["seen_at"])["name"] if sources else None,
         "demo": all(row["kind"] == "demo" for row in sources) if sources else None,
     }
     return [Recording(**facts, **(entry[0] if entry else {"reference": None, "predicted_at": None}))]
+
+
+def _waiting(index: Index) -> set[UUID]:
+    """Return the recordings that are in a reference that waits for a decision."""
+    undecided = index.undecided()
+    if not undecided:
+        return set()
+    sql = "SELECT DISTINCT file_id FROM coverage WHERE seq IN (SELECT unnest(?))"
+    return {row["file_id"] for row in index.query(sql, [undecided])}
+
+
+def _waits(index: Index, file_id: UUID) -> bool:
+    """Say whether a recording is one of those."""
+    undecided = index.undecided()
+    return bool(undecided) and any(row["seq"] in undecided for row in index.of_file("coverage", file_id, "seq"))
 
 
 def predictions(

@@ -53,16 +53,20 @@ BASE_FILES: Final[dict[str, str]] = {
     "latest_seq": "BIGINT",
     "reference": "UUID",
     "predicted_at": "TIMESTAMPTZ",
+    "held": "BOOLEAN",  # in a reference that waits for a decision, and in none that was published
 }
 """What the base says of a recording beside its row of `files`: what readers would else ask four tables for."""
 
 _ROWS_OF_FILES: Final = """
 WITH withheld AS (SELECT seq FROM held WHERE seq NOT IN (SELECT seq FROM decisions WHERE released)),
+waiting AS (SELECT DISTINCT file_id FROM coverage
+            WHERE seq IN (SELECT seq FROM held WHERE seq NOT IN (SELECT seq FROM decisions))),
 last AS (SELECT file_id, max(seq) AS seq FROM coverage WHERE seq NOT IN (SELECT seq FROM withheld) GROUP BY file_id),
 named AS (SELECT file_id, arg_min(name, seen_at) AS name, bool_and(kind = 'demo') AS demo FROM sources GROUP BY file_id)
-SELECT f.*, n.name, n.demo, l.seq AS latest_seq, e.reference, e.committed_at AS predicted_at
+SELECT f.*, n.name, n.demo, l.seq AS latest_seq, e.reference, e.committed_at AS predicted_at,
+       l.seq IS NULL AND w.file_id IS NOT NULL AS held
 FROM read_parquet({parquet}) f LEFT JOIN named n USING (file_id) LEFT JOIN last l USING (file_id)
-LEFT JOIN entries e ON e.seq = l.seq ORDER BY f.file_id
+LEFT JOIN waiting w USING (file_id) LEFT JOIN entries e ON e.seq = l.seq ORDER BY f.file_id
 """
 
 _INDEXED: Final = ("files", "sources", "coverage", "tombstones")
@@ -84,6 +88,10 @@ CREATE OR REPLACE VIEW latest AS SELECT file_id, max(seq) AS seq FROM coverage W
 _WITHHELD: Final = """
 CREATE OR REPLACE VIEW withheld AS
 SELECT seq FROM held WHERE seq NOT IN (SELECT seq FROM decisions WHERE released)
+"""
+
+_UNDECIDED: Final = """
+CREATE OR REPLACE VIEW undecided AS SELECT seq FROM held WHERE seq NOT IN (SELECT seq FROM decisions)
 """
 
 _ANSWERS: Final = """
@@ -148,7 +156,7 @@ def views(tables: frozenset[str], *, erased: bool, held: bool) -> list[str]:
         held: There may be references that are withheld; to look for them is planned with each query.
     """
     made = [_union(name, erased=erased) for name in SCHEMAS if name in BOOKKEEPING or name in tables]
-    made += [_WITHHELD, _ERASED]
+    made += [_WITHHELD, _UNDECIDED, _ERASED]
     if "coverage" in tables:
         published = _PUBLISHED if held else "true"
         made += [_LATEST.format(published=published), _ANSWERS.format(published=published)]

@@ -116,7 +116,7 @@ def test_confidences_can_be_left_out(full: tuple[Api, list[str]]) -> None:
         ({"limit": "1001"}, "query.limit", "1000"),
         ({"limit": "many"}, "query.limit", "integer"),
         ({"after": "nonsense"}, "query.after", "UUID"),
-        ({"status": "held"}, "query.status", "pending"),
+        ({"status": "lost"}, "query.status", "held"),
         ({"min_confidence": "nan"}, "query.min_confidence", "number"),
         ({"min_confidence": "1.01"}, "query.min_confidence", "1"),
         ({"name": ""}, "query.name", "1"),

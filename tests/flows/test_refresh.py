@@ -3,18 +3,21 @@
 import tempfile
 import uuid
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flows.infer import make_plan
+from flows.infer import Plan, make_plan
 from flows.refresh import publish_refresh, record_group
 from flows.shards import Job, Scored
 from models.group import Group, ModelSpec
 from storage.commit import Draft
+from storage.decisions import reject, release
 from storage.index import PLANNING_TABLES
 from storage.lake import Lake
 from storage.parquet import write_tables
@@ -40,6 +43,9 @@ class World:
     latest: dict[uuid.UUID, dict[str, str]] = field(default_factory=dict)  # version of each model, by file
     references: dict[uuid.UUID, uuid.UUID] = field(default_factory=dict)
     computed: Counter = field(default_factory=Counter)
+    held: dict[uuid.UUID, dict[uuid.UUID, dict[str, str]]] = field(default_factory=dict)  # what waits, by reference
+    order: list[uuid.UUID] = field(default_factory=list)  # of all references
+    has_held: bool = False
 
     def ingest(self) -> None:
         sha256 = uuid.uuid4().hex * 2
@@ -88,12 +94,21 @@ class World:
         files = write_tables(self.lake.store, reference, uuid.uuid4(), tables)
         return Scored(files, 1, 0, len(found), 0, job.duration_s)
 
-    def refresh(self) -> None:
+    def refresh(self, *, held: bool = False) -> None:
         enabled = {name: version for name, (version, on) in self.group.items() if on}
+        waiting = {
+            (file_id, *answer)
+            for files in self.held.values()
+            for file_id, said in files.items()
+            for answer in said.items()
+        }
         due = {
             file_id
             for file_id, have in self.latest.items()
-            if any(have.get(name) != version for name, version in enabled.items())
+            if any(
+                have.get(name) != version and (file_id, name, version) not in waiting
+                for name, version in enabled.items()
+            )
         }
         reference = uuid.uuid4()
         with self.lake.index(PLANNING_TABLES) as index:
@@ -107,10 +122,31 @@ class World:
                 scored=scored,
                 carried=plan.carried,
                 started_at=datetime.now(UTC),
+                held=held,
             )
         assert (entry is not None) == bool(due), "a new reference exactly when something was missing"
-        for file_id in due:
-            self.latest[file_id], self.references[file_id] = dict(enabled), reference
+        self.order.append(reference)
+        said = {file_id: dict(enabled) for file_id in due}
+        if not held:
+            self.show(reference, said)
+        elif due:
+            self.held[reference], self.has_held = said, True
+
+    def decide(self, decide: Callable) -> None:
+        """Release or reject the newest reference that waits."""
+        if self.held:
+            reference, said = self.held.popitem()
+            with self.lake.index(PLANNING_TABLES) as index:
+                assert decide(self.lake, index, [reference]) == [reference]
+            if decide is release:
+                self.show(reference, said)
+
+    def show(self, reference: uuid.UUID, said: dict[uuid.UUID, dict[str, str]]) -> None:
+        """Note what a published reference says, unless a newer one says it."""
+        for file_id, answers in said.items():
+            shown = self.references.get(file_id)
+            if shown is None or self.order.index(shown) < self.order.index(reference):
+                self.latest[file_id], self.references[file_id] = answers, reference
 
     def check(self) -> None:
         with self.lake.index() as index:
@@ -128,7 +164,8 @@ class World:
         assert {(row["file_id"], row["model"], row["model_version"]) for row in rows} == {
             (file_id, name, version) for file_id, have in self.latest.items() for name, version in have.items()
         }
-        assert all(times == 1 for times in self.computed.values()), "an answer that is kept is never computed again"
+        once = all(times == 1 for times in self.computed.values())
+        assert once or self.has_held, "an answer that is kept is never computed again"
 
 
 ACTIONS = st.one_of(
@@ -136,10 +173,15 @@ ACTIONS = st.one_of(
     st.just(("refresh",)),
     st.tuples(st.just("set"), st.sampled_from(MODELS), st.sampled_from(VERSIONS)),
     st.tuples(st.just("enable"), st.sampled_from(MODELS), st.booleans()),
+    st.just(("hold",)),
+    st.tuples(st.just("decide"), st.sampled_from([release, reject])),
 )
 
 
 @settings(max_examples=20, deadline=None)
+@example(
+    actions=[("hold",), ("set", "words", "none"), ("hold",), ("decide", reject), ("refresh",), ("decide", release)]
+)
 @given(actions=st.lists(ACTIONS, min_size=4, max_size=10))
 def test_a_files_detail_is_exactly_its_latest_reference(actions: list[tuple]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -153,7 +195,10 @@ def test_a_files_detail_is_exactly_its_latest_reference(actions: list[tuple]) ->
             elif action == "enable":
                 world.group[arguments[0]] = (world.group[arguments[0]][0], arguments[1])
             else:
-                world.refresh()
+                if action == "decide":
+                    world.decide(*arguments)
+                else:
+                    world.refresh(held=action == "hold")
                 world.check()
 
 
@@ -248,3 +293,82 @@ def test_a_result_of_a_group_that_has_changed_meanwhile_is_not_published(tmp_pat
             )
             is None
         )
+
+
+def scored_by(world: World, plan: Plan, reference: uuid.UUID) -> list[Scored]:
+    return [world.score(job, reference) for shard in plan.shards + plan.suspects for job in shard.jobs]
+
+
+def test_two_refreshes_of_the_same_work_hold_it_back_once(tmp_path: Path) -> None:
+    world = World(Lake.open(tmp_path))
+    world.ingest()
+    with world.lake.index(PLANNING_TABLES) as first, world.lake.index(PLANNING_TABLES) as second:
+        record_group(world.lake, first, world.specs(), uuid.uuid4())
+        second.catch_up()
+        entries = []
+        plans = [make_plan(first), make_plan(second)]
+        for index, plan in zip((first, second), plans, strict=True):
+            reference = uuid.uuid4()
+            scored = scored_by(world, plan, reference)
+            entries.append(
+                publish_refresh(
+                    world.lake,
+                    index,
+                    reference=reference,
+                    scored=scored,
+                    carried=(),
+                    started_at=datetime.now(UTC),
+                    held=True,
+                )
+            )
+        assert entries[0] is not None
+        assert entries[0].held
+        assert entries[1] is None, "what is held already waits"
+        assert make_plan(first).recordings == 0
+    with world.lake.index() as index:
+        assert (recordings(index)[0].reference, recordings(index)[0].status, predictions(index)) == (None, "held", [])
+
+
+@pytest.mark.parametrize("decide", [release, reject])
+def test_a_refresh_that_was_overtaken_publishes_what_was_rejected_meanwhile_and_not_what_was_released(
+    tmp_path: Path, decide: Callable
+) -> None:
+    world = World(Lake.open(tmp_path))
+    world.ingest()
+    with world.lake.index(PLANNING_TABLES) as slow:
+        record_group(world.lake, slow, world.specs(), uuid.uuid4())
+        reference = uuid.uuid4()
+        scored = scored_by(world, make_plan(slow), reference)
+        world.refresh(held=True)
+        world.decide(decide)
+        entry = publish_refresh(
+            world.lake, slow, reference=reference, scored=scored, carried=(), started_at=datetime.now(UTC)
+        )
+    assert (entry is not None) == (decide is reject)
+
+
+def test_a_model_that_turns_out_unavailable_lets_what_waits_wait(tmp_path: Path) -> None:
+    world = World(Lake.open(tmp_path))
+    world.group["scene"] = ("many", False)
+    world.ingest()
+    world.refresh(held=True)
+    world.group["scene"] = ("many", True)
+    with world.lake.index(PLANNING_TABLES) as index:
+        record_group(world.lake, index, world.specs(), uuid.uuid4())
+        assert make_plan(index, unavailable={"scene"}).recordings == 0
+        plan = make_plan(index)
+        ((job,),) = (shard.jobs for shard in plan.shards)
+        assert set(job.tries) == {"words", "scene"}, "whole, or not at all"
+        for refused in (True, False):
+            reference = uuid.uuid4()
+            scored = [world.score(replace(job, tries={"words": 0}) if refused else job, reference)]
+            entry = publish_refresh(
+                world.lake,
+                index,
+                reference=reference,
+                scored=scored,
+                carried=(),
+                started_at=datetime.now(UTC),
+                unavailable={"scene"},
+            )
+            assert (entry is None) == refused

@@ -1,7 +1,7 @@
 """Lakes of earlier formats, written by the code of their time.
 
-Format 1 came before `min_seq`, `held`, `etag`; format 2 before descriptors, and its lake has been compacted and folded,
-has an erased recording, a reference that was released and one that is held.
+Format 1 came before `min_seq`, `held`, `etag`; format 2 before descriptors; format 3 before what drift keeps. From 2 on
+the lake has been compacted and folded, has an erased recording, a reference that was released and one that is held.
 """
 
 import dataclasses
@@ -76,7 +76,9 @@ def test_the_fixture_is_of_its_format(lake: Lake, version: int):
     assert {entry["schema_version"] for entry in entries} == {version}
     assert bool({"held", "expired", "deleted", "lifted"} & entries[0].keys()) == (version > 1)
     assert ("min_seq" in entries[0]["files"][0]) == (version > 1)
-    assert not any(file["table"] == "descriptors" for entry in entries for file in entry["files"])
+    tables = {file["table"] for entry in entries for file in entry["files"]}
+    assert ("descriptors" in tables) == (version > 2)
+    assert not {"baselines", "drift_files", "drift"} & tables
 
 
 def test_it_shows_what_it_showed_then(lake: Lake, version: int, shown_then: dict[str, Any]):

@@ -1,5 +1,6 @@
 """What is missing: what a recording's latest reference lacks of the enabled models, and nothing else."""
 
+import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -7,6 +8,8 @@ from uuid import UUID
 import pytest
 
 from storage.missing import MAX_TRIES, Missing, answers_kept, missing
+from storage.snapshot import fold
+from tests.storage.conftest import START
 
 if TYPE_CHECKING:
     from tests.storage.conftest import Author
@@ -111,3 +114,83 @@ def test_answers_are_kept_by_recording_and_model_in_their_newest_entry(author: "
     assert answers_kept(author.index, everything, V2) == {(first, "words"): 4}
     assert answers_kept(author.index, frozenset({second}), V2) == {}
     assert answers_kept(author.index, frozenset(), V1) == {}
+
+
+def hold(author: "Author", file_id: UUID, *models: str, version: str = "v1", **changes: object) -> UUID:
+    """Hold a reference back in which models answered."""
+    reference = uuid.uuid4()
+    rows = [author.coverage_row(file_id, model, version, **changes) for model in models]
+    author.commit("refresh", reference=reference, held=True, coverage=rows)
+    return reference
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"state": "failed", "reason": "broken", "tries": 1, "next_try_at": START}],
+    ids=["answer", "failure"],
+)
+def test_what_is_held_waits_and_is_missing_again_once_it_is_rejected(author: "Author", changes: dict) -> None:
+    waits, new = author.ingest("a.wav", "b.wav")
+    reference = hold(author, waits, "words", **changes)
+    assert [row.file_id for row in owed(author, V1)] == [new]
+    author.commit("reject", reference=reference)
+    assert {(row.file_id, row.tries, row.kept_seq) for row in owed(author, V1)} == {(waits, 0, None), (new, 0, None)}
+
+
+def test_what_is_released_is_not_missing(author: "Author") -> None:
+    (file_id,) = author.ingest("a.wav")
+    author.commit("release", reference=hold(author, file_id, "words"))
+    assert owed(author, V1) == []
+    assert answers_kept(author.index, frozenset({file_id}), V1) == {(file_id, "words"): 2}
+
+
+@pytest.mark.parametrize("enabled", [[*V1, ("scene", "v1")], V2], ids=["another model", "another version"])
+def test_with_anything_else_that_is_missing_a_recording_is_computed_whole(
+    author: "Author", enabled: list[tuple[str, str]]
+) -> None:
+    (file_id,) = author.ingest("a.wav")
+    reference = hold(author, file_id, "words")
+    everything = [(name, version, None, ()) for name, version in sorted(enabled)]
+    for decision in (None, "reject"):
+        if decision:
+            author.commit(decision, reference=reference)
+        rows = [(row.model, row.model_version, row.kept_seq, row.read_seqs) for row in owed(author, enabled)]
+        assert rows == everything, "nothing is kept of what is held or rejected, not even its texts"
+        assert answers_kept(author.index, frozenset({file_id}), enabled) == {}
+
+
+def test_a_failure_that_was_tried_again_in_a_held_reference_waits(author: "Author") -> None:
+    (file_id,) = author.ingest("a.wav")
+    fail(author, file_id, 1)
+    assert len(owed(author, V1)) == 1
+    reference = hold(author, file_id, "words", state="failed", reason="broken", tries=2, next_try_at=START)
+    assert owed(author, V1) == []
+    author.commit("release", reference=reference)
+    assert [row.tries for row in owed(author, V1)] == [2]
+
+
+def test_what_an_unavailable_model_lacks_makes_nothing_missing_unless_it_is_kept_or_computed(author: "Author") -> None:
+    (file_id,) = author.ingest("a.wav")
+    enabled, now = [*V1, ("scene", "v1")], author.now()
+    assert [row.model for row in missing(author.index, enabled, now, {"scene"})] == ["words"]
+    hold(author, file_id, "words")
+    assert missing(author.index, enabled, now, {"scene"}) == []
+    assert len(missing(author.index, enabled, now, {"scene"}, {(file_id, "scene", "v2")})) == 0
+    assert len(missing(author.index, enabled, now, {"scene"}, {(file_id, "scene", "v1")})) == 2
+    author.refresh({(file_id, "scene"): []})
+    author.refresh({(file_id, "other"): []})
+    assert [(row.model, row.kept_seq) for row in missing(author.index, enabled, now, {"scene"})] == [
+        ("scene", 3),
+        ("words", None),
+    ]
+
+
+def test_what_is_held_is_known_to_an_index_that_begins_at_a_snapshot(author: "Author") -> None:
+    (file_id,) = author.ingest("a.wav")
+    reference = hold(author, file_id, "words")
+    fold(author.lake.store, author.index, after=1)
+    author.index = author.lake.index()
+    assert author.index.start_seq == 2
+    assert owed(author, V1) == []
+    author.commit("reject", reference=reference)
+    assert len(owed(author, V1)) == 1
