@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from api import (
     audio,
     diff,
+    drift,
     erasing,
     events,
     files,
@@ -99,6 +100,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(predictions.router)
     app.include_router(diff.router)
     app.include_router(history.router)
+    app.include_router(drift.router)
     app.include_router(health.router)
     show_docs(app)
     answer_problems(app)

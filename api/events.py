@@ -17,6 +17,7 @@ MAX_STREAMS: Final = 200
 """At once, of one process; beyond them it answers 503."""
 
 RETRY_MS: Final = 2_000  # after which clients come back
+DESCRIPTORS: Final = 10  # of those that drifted, in one event
 
 _EXAMPLE: Final = """retry: 2000
 id: 41
@@ -24,6 +25,10 @@ id: 41
 event: file.accepted
 data: {"id":"e5a26b3d-29e5-b0bc-8dbd-72c11d16a380","file":"beckett.wav",…}
 id: 42-e5a26b3d29e5b0bc8dbd72c11d16a380
+
+event: drift.started
+data: {"window":"0f8fad5b-d9cb-569f-a165-70867728950e","descriptors":["bandwidth_hz","snr_db"],…}
+id: 57-0
 
 : ping
 
@@ -63,7 +68,47 @@ class ReferencePublished(BaseModel):
     at: datetime = Field(description="When the log said so.")
 
 
-Told = FileAccepted | FileRejected | FileErased | ReferencePublished
+class ReferenceHeld(ReferencePublished):
+    """Data of `reference.held`: it waits for a decision, and files do not show it. It can be read by its id."""
+
+
+class ReferenceRejected(ReferencePublished):
+    """Data of `reference.rejected`: it was held, and files will never show it."""
+
+
+class DriftEnded(BaseModel):
+    """Data of `drift.ended`: a window says no drift, and the last one that said anything said drift."""
+
+    window: UUID = Field(description="Its id, as in `/api/drift`.")
+    reference: UUID = Field(description="The newest one that it has recordings of.")
+    url: str = Field(description="The windows of that reference, this one among them.")
+    at: datetime = Field(description="When the log said so.")
+
+
+class DriftStarted(DriftEnded):
+    """Data of `drift.started`: a window says drift, and the last one that said anything did not."""
+
+    descriptors: list[str] = Field(
+        description="What drifted, what moved most first; the first ten.", examples=[["bandwidth_hz", "snr_db"]]
+    )
+
+
+Told = (
+    FileAccepted
+    | FileRejected
+    | FileErased
+    | ReferencePublished
+    | ReferenceHeld
+    | ReferenceRejected
+    | DriftStarted
+    | DriftEnded
+)
+
+_OF_REFERENCES: Final[dict[str, type[ReferencePublished]]] = {
+    "reference.published": ReferencePublished,
+    "reference.held": ReferenceHeld,
+    "reference.rejected": ReferenceRejected,
+}
 
 _LastSeen = rf"^({POSITION})?$"
 _WHERE: Final = "go on behind it, even if it was long ago. Default: from now on."
@@ -116,7 +161,10 @@ async def get_events(
     start: Annotated[Position, Depends(_start)],
     _: Annotated[None, Depends(_stream)],
 ) -> AsyncIterator[Told]:
-    """What happens, as it happens: `file.accepted`, `file.rejected`, `file.erased` and `reference.published`.
+    """What happens, as it happens.
+
+    `file.accepted`, `file.rejected`, `file.erased`; `reference.published`, and of those that are held `reference.held`
+    and `reference.rejected`; `drift.started` and `drift.ended`.
 
     Each event has an `id`, its place in the log: whoever comes back with it (`Last-Event-ID`, as browsers do) misses
     nothing and gets nothing twice, from any process. What was replaced or erased meanwhile is not told.
@@ -133,26 +181,29 @@ async def _events(service: Service, position: Position) -> AsyncIterator[Any]:
         batch = await news.look(service.index, position)
         for event in batch.events:
             told = _told(event, service.settings.public_url)
-            yield ServerSentEvent(data=told, event=_name(event), id=str(event.position))
+            yield ServerSentEvent(data=told, event=event.kind, id=str(event.position))
         position = batch.position
         if batch.is_last and not news.has_ended:
             await more.wait()
 
 
-def _name(event: Event) -> str:
-    return "reference.published" if event.kind == "published" else f"file.{event.kind}"
-
-
 def _told(event: Event, base_url: str) -> Told:
     at = event.at.astimezone(UTC)
+    if event.window is not None:
+        url = f"{base_url}/api/drift/{event.reference}"
+        drift = {"window": event.window, "reference": event.reference, "url": url, "at": at}
+        if event.kind == "drift.ended":
+            return DriftEnded(**drift)
+        return DriftStarted(**drift, descriptors=list(event.descriptors[:DESCRIPTORS]))
     if event.reference is not None:
         url = f"{base_url}/api/references/{event.reference}"
-        return ReferencePublished(reference=event.reference, counts=dict(event.counts), url=url, at=at)
+        told = _OF_REFERENCES[event.kind]
+        return told(reference=event.reference, counts=dict(event.counts), url=url, at=at)
     if event.file_id is None:
-        raise ValueError(f"event {event.position} is neither of a file nor of a reference")
-    if event.kind == "erased":
+        raise ValueError(f"event {event.position} is neither of a file, nor of a reference, nor of drift")
+    if event.kind == "file.erased":
         return FileErased(id=event.file_id, at=at)
     facts = {"id": event.file_id, "file": event.name, "url": f"{base_url}/api/files/{event.file_id}", "at": at}
-    if event.kind == "rejected":
+    if event.kind == "file.rejected":
         return FileRejected(**facts, reason=event.reason or "")
     return FileAccepted(**facts)

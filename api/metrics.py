@@ -8,12 +8,12 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import accumulate
-from typing import Any, Final
+from typing import Final, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.metrics_core import (
@@ -27,13 +27,16 @@ from prometheus_client.registry import Collector
 
 from api.dependencies import Service
 from api.observe import BUCKETS_S, Traffic
+from storage.drift import Outcome, count_waiting, count_windows, is_drifting
 from storage.errors import StorageError
 from storage.index import Index
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 COUNTED_S: Final = 10.0
-"""For so long a count of all files is given again: with a million of them it takes tens of milliseconds."""
+"""For so long what was counted is given again: a count of a million files takes tens of milliseconds."""
 
 REASONS: Final = {
     "undecodable": "cannot be decoded%",
@@ -103,6 +106,7 @@ class LakeNumbers(Collector):
     def __init__(self, service: Service) -> None:
         self._service = service
         self._files = FileCounts(service.index)
+        self._drift = DriftCounts(service.index)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the numbers; those that need the store are missing while it cannot be used."""
@@ -121,6 +125,7 @@ class LakeNumbers(Collector):
         yield _gauge("held_references", "References that are held back until somebody decides.", held)
         yield from self._refresh()
         yield from self._files.collect()
+        yield from self._drift.collect()
 
     def _refresh(self) -> Iterator[Metric]:
         rows = self._service.index.query(_LAST)
@@ -137,18 +142,32 @@ class LakeNumbers(Collector):
         yield _gauge("last_refresh_audio_seconds_per_second", "Audio that it scored in a second.", speed)
 
 
-@dataclass(slots=True)
+class Counted(Generic[T]):
+    """What is counted again only when the log has something new, and then once in COUNTED_S at most."""
+
+    def __init__(self, index: Index, count: Callable[[], T]) -> None:
+        self._index, self._count = index, count
+        self._lock = threading.Lock()
+        self._last: tuple[int, float, T] | None = None  # as of which log entry, when, and what
+
+    def get(self) -> T:
+        """Return what was counted last, or is now."""
+        with self._lock:
+            seq = self._index.applied_seq
+            if self._last is not None:
+                of_seq, counted_s, counted = self._last
+                if seq == of_seq or time.monotonic() - counted_s <= COUNTED_S:
+                    return counted
+            counted = self._count()
+            self._last = seq, time.monotonic(), counted
+            return counted
+
+
 class FileCounts:
     """How many files there are of each status, and why some were rejected."""
 
-    index: Index
-    _lock: Any = None
-    _rows: list[dict[str, Any]] | None = None
-    _seq: int = -1
-    _counted_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, index: Index) -> None:
+        self._rows = Counted(index, lambda: index.query(_COUNT))
 
     def collect(self) -> Iterator[Metric]:
         """Yield the counts."""
@@ -156,7 +175,7 @@ class FileCounts:
         rejected = GaugeMetricFamily("audiophile_rejected_files", "Rejected files by reason.", labels=("reason",))
         statuses = dict.fromkeys(("accepted", "rejected"), 0)
         reasons = dict.fromkeys((*REASONS, "other"), 0)
-        for row in self._count():
+        for row in self._rows.get():
             statuses[row["status"]] = statuses.get(row["status"], 0) + row["count"]
             if row["status"] == "rejected":
                 reasons[row["reason"]] += row["count"]
@@ -166,14 +185,38 @@ class FileCounts:
             rejected.add_metric((reason,), count)
         yield from (files, rejected)
 
-    def _count(self) -> list[dict[str, Any]]:
-        with self._lock:
-            seq = self.index.applied_seq
-            is_old = time.monotonic() - self._counted_s > COUNTED_S
-            if self._rows is None or (seq != self._seq and is_old):
-                self._rows = self.index.query(_COUNT)
-                self._seq, self._counted_s = seq, time.monotonic()
-            return self._rows
+
+@dataclass(frozen=True, slots=True)
+class _Drift:
+    windows: dict[Outcome, int]
+    is_drifting: bool
+    waiting: int
+
+
+class DriftCounts:
+    """What windows said, whether there is drift now, and how many recordings wait for a window."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._counted = Counted(index, self._count)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the counts."""
+        counted = self._counted.get()
+        windows = GaugeMetricFamily(
+            "audiophile_drift_windows",
+            "Closed windows by verdict; model_change: comparisons of two versions of a model.",
+            labels=("verdict",),
+        )
+        for verdict, count in counted.windows.items():
+            windows.add_metric((verdict,), count)
+        yield windows
+        yield _gauge("drift", "1 where the last window that said anything said drift, else 0.", counted.is_drifting)
+        yield _gauge("drift_waiting_recordings", "Recordings that wait for a window to close.", counted.waiting)
+
+    def _count(self) -> _Drift:
+        with self._index.at_once():
+            return _Drift(count_windows(self._index), is_drifting(self._index), count_waiting(self._index))
 
 
 def _gauge(name: str, meaning: str, value: float) -> Metric:

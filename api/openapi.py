@@ -46,6 +46,11 @@ TAGS: Final = [
         "description": "A reference is one refresh: what the model group said of recordings at one time. None of them "
         "changes, and older ones stay readable for as long as they are kept.",
     },
+    {
+        "name": "drift",
+        "description": "New recordings come in windows, each of which is compared once with a baseline. A new version "
+        "of a model is compared with the older one on the same recordings, which is never drift.",
+    },
     {"name": "models", "description": "The model group."},
     {"name": "audio", "description": "Recordings to be heard, and their waveforms to be seen."},
     {"name": "events", "description": "What happens, as it happens."},

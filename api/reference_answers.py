@@ -8,9 +8,11 @@ import pyarrow as pa
 from pydantic import BaseModel, Field
 
 from api.answers import utc
+from storage.drift import Outcome
 from storage.history import FileAnswer, Reference
 
 State = Literal["published", "held", "rejected", "expired"]
+DriftVerdict = Literal["drift", "no_drift", "insufficient"]
 ID_SHOWN: Final = "30fcad1d-e0db-56eb-bddf-1151ff4512e4"
 FILE_ID_SHOWN: Final = "e5a26b3d-29e5-b0bc-8dbd-72c11d16a380"
 _URL: Final = "http://localhost:8000/api"
@@ -46,6 +48,10 @@ class ReferenceAnswer(BaseModel):
         description="What the refresh counted: recordings (`files`), rows by table, `failures`, and the seconds of "
         "audio that were scored (`audio_s`).",
         examples=[{"files": 6, "predictions": 41, "audio_s": 63.125}],
+    )
+    drift: DriftVerdict | None = Field(
+        description="What the windows of its recordings say; null while none of them is closed. `/api/drift` has them.",
+        examples=["no_drift"],
     )
     url: str = Field(description="This answer.", examples=[f"{_URL}/references/{ID_SHOWN}"])
     predictions_url: str = Field(
@@ -112,8 +118,8 @@ PREDICTION_ROWS: Final = pa.schema(
 """The columns of `ReferencePrediction`, in the order that clients get them in."""
 
 
-def reference_answer(found: Reference, base_url: str) -> dict[str, Any]:
-    """Return a reference as clients get it."""
+def reference_answer(found: Reference, drift: Outcome | None, base_url: str) -> dict[str, Any]:
+    """Return a reference as clients get it; `drift` is what its windows say."""
     url = f"{base_url}/api/references/{found.reference}"
     return {
         "id": found.reference,
@@ -132,6 +138,7 @@ def reference_answer(found: Reference, base_url: str) -> dict[str, Any]:
             for model in found.models
         ],
         "counts": dict(found.counts),
+        "drift": drift,
         "url": url,
         "predictions_url": f"{url}/predictions",
     }

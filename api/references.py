@@ -11,6 +11,7 @@ from api.paging import next_link
 from api.problems import GoneProblem, NotFoundProblem, problems
 from api.reference_answers import ID_SHOWN, ReferenceAnswer, State, reference_answer
 from api.routing import reads
+from storage.drift import Outcome, verdicts
 from storage.history import EXPIRED, STATES, Reference, as_it_is_now, newest, reference, references, seq_of
 
 KEPT: Final = tuple(state for state in STATES if state != EXPIRED)
@@ -47,17 +48,18 @@ def list_references(
     """The refreshes that were committed, newest first; `Link` leads to the next page."""
     service.index.catch_up()
 
-    def read() -> list[Reference]:
+    def read() -> tuple[list[Reference], dict[UUID, Outcome]]:
         with service.index.at_once():
             before = None if after is None else seq_of(service.index, after)
-            return references(
+            found = references(
                 service.index, limit=limit + 1, before_seq=before, states=KEPT if state is None else (state,)
             )
+            return found, verdicts(service.index, {one.reference: one.seq for one in found})
 
-    found = as_it_is_now(service.index, read)
+    found, drift = as_it_is_now(service.index, read)
     shown, base_url = found[:limit], service.settings.public_url
     more = next_link(request, base_url, after=shown[-1].reference) if len(found) > limit else None
-    return JSON([reference_answer(one, base_url) for one in shown], headers=more)
+    return JSON([reference_answer(one, drift.get(one.reference), base_url) for one in shown], headers=more)
 
 
 @reads(
@@ -70,7 +72,9 @@ def list_references(
 )
 def get_reference(service: ServiceDep, reference: ReferenceInPath) -> JSON:
     """When a reference was made, with which models and settings, what it counted, and whether it is shown."""
-    return JSON(reference_answer(asked_for(service, reference), service.settings.public_url))
+    found = asked_for(service, reference)
+    drift = as_it_is_now(service.index, lambda: verdicts(service.index, {found.reference: found.seq}))
+    return JSON(reference_answer(found, drift.get(found.reference), service.settings.public_url))
 
 
 def asked_for(service: Service, name: ReferenceName) -> Reference:

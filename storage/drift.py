@@ -4,7 +4,7 @@ It must not know how drift is found, nor what follows from it.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -15,6 +15,9 @@ from storage.index import Index
 Outcome = Literal["drift", "no_drift", "insufficient", "model_change"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("model_change", "drift", "no_drift", "insufficient")
 """What a window says is the first of these that one of its tests says."""
+
+SAYS: Final = f"arg_min(verdict, list_position({list(OUTCOMES)}, verdict))"
+"""The same in SQL, over rows of `drift`."""
 
 _REJECTED: Final = """
 rejected AS (SELECT seq FROM withheld WHERE seq IN (SELECT seq FROM decisions))
@@ -43,8 +46,25 @@ SELECT * FROM drift WHERE seq IN (
 """
 
 _OF_REFERENCE: Final = """
-window_id IN (SELECT window_id FROM drift_files WHERE arrived_seq = ?) OR (detector = 'model_change' AND reference = ?)
+reference = ? OR window_id IN (SELECT window_id FROM drift_files WHERE arrived_seq = ?)
 """
+"""The newest reference of a window stays known when its recordings are erased, and with them their rows."""
+
+_VERDICTS: Final = f"""
+WITH asked AS (SELECT unnest($seqs::BIGINT[]) AS seq, unnest($references::UUID[]) AS reference),
+of_them AS (SELECT a.reference, f.window_id FROM asked a JOIN drift_files f ON f.arrived_seq = a.seq
+            UNION SELECT a.reference, d.window_id FROM asked a JOIN drift d USING (reference))
+SELECT o.reference, {SAYS} AS verdict FROM of_them o JOIN drift d USING (window_id)
+WHERE d.verdict <> 'model_change' GROUP BY o.reference
+"""  # noqa: S608  names from above
+
+_TURNS: Final = f"""
+WITH said AS (SELECT seq, any_value(window_id) AS window_id, any_value(reference) AS reference, {SAYS} AS verdict,
+                     list(descriptor ORDER BY place) FILTER (verdict = 'drift') AS descriptors
+              FROM drift GROUP BY seq HAVING {SAYS} IN ('drift', 'no_drift')),
+after AS (SELECT *, lag(verdict, 1, 'no_drift') OVER (ORDER BY seq) AS before FROM said)
+SELECT * EXCLUDE (before) FROM after WHERE verdict <> before AND seq IN (SELECT unnest(?::BIGINT[]))
+"""  # noqa: S608
 
 _HELD: Final = """
 WITH undecided AS (SELECT seq FROM held WHERE seq NOT IN (SELECT seq FROM decisions)),
@@ -121,6 +141,17 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """A window with which drift began, or ended."""
+
+    seq: int  # of its log entry
+    window_id: UUID
+    reference: UUID
+    has_begun: bool
+    descriptors: tuple[str, ...]  # that drifted, what moved most first; none where it ended
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """A refresh that waits for a decision."""
 
@@ -160,21 +191,54 @@ def waiting(index: Index) -> list[Waiting]:
     return [Waiting(**row) for row in index.query(_WAITING)]
 
 
-def windows(index: Index, *, limit: int = 100, before_seq: int | None = None) -> list[Window]:
+def count_waiting(index: Index, *, seq: int | None = None) -> int:
+    """Return how many recordings wait; of those that came in one refresh only, where its log entry is given."""
+    sql = f"SELECT count(*) AS count FROM ({_WAITING}) WHERE ?::BIGINT IS NULL OR seq = ?"  # noqa: S608
+    return int(index.query(sql, [seq, seq])[0]["count"])
+
+
+def windows(
+    index: Index, *, limit: int = 100, before_seq: int | None = None, verdict: Outcome | None = None
+) -> list[Window]:
     """Return closed windows and comparisons of models, newest first.
 
     Args:
         index: Needs baselines and drift.
         limit: How many at most.
         before_seq: Only older ones than this: the `seq` of the last one of the page before.
+        verdict: Only those that say this.
     """
-    condition, parameters = ("true", []) if before_seq is None else ("seq < ?", [before_seq])
-    return _windows(index, condition, [*parameters, limit])
+    conditions, parameters = ["true"], list[object]()
+    if before_seq is not None:
+        conditions.append("seq < ?")
+        parameters.append(before_seq)
+    if verdict is not None:
+        conditions.append(f"seq IN (SELECT seq FROM drift GROUP BY seq HAVING {SAYS} = ?)")  # noqa: S608
+        parameters.append(verdict)
+    return _windows(index, " AND ".join(conditions), [*parameters, limit])
+
+
+def count_windows(index: Index) -> dict[Outcome, int]:
+    """Return how many windows and comparisons of models say what."""
+    said = f"SELECT {SAYS} AS verdict FROM drift GROUP BY seq"  # noqa: S608
+    rows = index.query(f"SELECT verdict, count(*) AS count FROM ({said}) GROUP BY verdict")  # noqa: S608
+    return dict.fromkeys(OUTCOMES, 0) | {row["verdict"]: row["count"] for row in rows}
 
 
 def windows_of_reference(index: Index, reference: UUID, seq: int) -> list[Window]:
     """Return the windows that recordings of a reference came in, and what it showed of changed models."""
-    return _windows(index, _OF_REFERENCE, [seq, reference, 2**31 - 1])
+    return _windows(index, _OF_REFERENCE, [reference, seq, 2**31 - 1])
+
+
+def verdicts(index: Index, seqs: Mapping[UUID, int]) -> dict[UUID, Outcome]:
+    """Return what the closed windows of references say together; none of those that have none yet.
+
+    Args:
+        index: Needs drift_files and drift.
+        seqs: The references, each with its log entry.
+    """
+    asked = {"references": list(seqs), "seqs": list(seqs.values())}
+    return {row["reference"]: row["verdict"] for row in index.query(_VERDICTS, asked)} if seqs else {}
 
 
 def window(index: Index, id_: UUID) -> Window | None:
@@ -189,6 +253,24 @@ def is_drifting(index: Index) -> bool:
         " GROUP BY seq ORDER BY seq DESC LIMIT 1"
     )
     return bool(rows and rows[0]["drifting"])
+
+
+def turns(index: Index, seqs: Collection[int]) -> dict[int, Turn]:
+    """Return those of some log entries with which drift began or ended, by entry.
+
+    It begins with a window that says drift where the last one that said anything did not, and ends the other way round.
+    """
+    rows = index.query(_TURNS, [list(seqs)]) if seqs else []
+    return {
+        row["seq"]: Turn(
+            seq=row["seq"],
+            window_id=row["window_id"],
+            reference=row["reference"],
+            has_begun=row["verdict"] == "drift",
+            descriptors=tuple(row["descriptors"] or ()),
+        )
+        for row in rows
+    }
 
 
 def closed_at(index: Index) -> list[datetime]:

@@ -27,6 +27,7 @@ from api.server import server_config
 from storage.erasure import erase
 from storage.settings import Settings
 from tests.api.conftest import Api
+from tests.storage.conftest import Author
 
 Serve = Callable[..., AbstractContextManager[Api]]
 
@@ -92,7 +93,7 @@ def test_what_happens_is_told_as_it_happens(api: Api) -> None:
         assert (name, data["id"], sorted(data)) == ("file.erased", str(file_id), ["at", "id"])
 
 
-def test_held_references_are_told_when_they_are_released(api: Api) -> None:
+def test_held_references_are_told_and_what_becomes_of_them(api: Api) -> None:
     file_id = api.ingested(b"RIFF")
     row = {"file_id": file_id, "model": "m", "model_version": "v1", "state": "computed", "tries": 0}
     held, rejected = uuid.uuid4(), uuid.uuid4()
@@ -102,8 +103,35 @@ def test_held_references_are_told_when_they_are_released(api: Api) -> None:
             api.scribe.commit("refresh", {"coverage": [row]}, reference=reference, held=True, counts={"files": 1})
         api.scribe.commit("reject", {}, reference=rejected)
         api.scribe.commit("release", {}, reference=held)
-        name, data, _ = stream.event()
-        assert (name, data["reference"], data["counts"]) == ("reference.published", str(held), {"files": 1.0})
+        told = [stream.event()[:2] for _ in range(4)]
+    assert [(name, data["reference"]) for name, data in told] == [
+        ("reference.held", str(held)),
+        ("reference.held", str(rejected)),
+        ("reference.rejected", str(rejected)),
+        ("reference.published", str(held)),
+    ]
+    for _, data in told:
+        assert data["counts"] == {"files": 1.0}
+        assert data["url"] == f"http://localhost:8000/api/references/{data['reference']}"
+
+
+def test_drift_is_told_when_it_starts_and_when_it_ends(api: Api) -> None:
+    author = Author(api.lake, api.lake.index())
+    ids = author.ingest(*"abc")
+    reference = author.refresh({(id_, "m"): [] for id_ in ids})
+    with listening(api) as stream:
+        many = [author.window([ids[0]], *["drift"] * 12), author.window([ids[1]], "drift")]
+        last = author.window([ids[2]], "no_drift")
+        started, ended = stream.event(), stream.event()
+    assert [started[0], ended[0]] == ["drift.started", "drift.ended"]
+    assert started[1]["descriptors"] == [f"d{place}" for place in range(10)]
+    assert [data["window"] for data in (started[1], ended[1])] == [str(many[0]), str(last)]
+    for _, data, _ in (started, ended):
+        assert data["at"].endswith("Z")
+        assert data["reference"] == str(reference)
+        assert data["url"] == f"http://localhost:8000/api/drift/{reference}"
+    with listening(api, started[2]) as stream:
+        assert stream.event() == ended, "who comes back is told the same"
 
 
 def test_who_comes_back_gets_what_was_missed_and_nothing_twice(serve: Serve) -> None:

@@ -60,7 +60,7 @@ def test_openapi_says_which_answers_have_a_tag(path: str) -> None:
 
 def test_openapi_says_which_lists_have_pages() -> None:
     paged = [path for path, answers in ANSWERS.items() if "Link" in answers["200"].get("headers", {})]
-    assert paged == ["/api/files", "/api/search", "/api/references", "/api/diff/{a}/{b}"]
+    assert paged == ["/api/files", "/api/search", "/api/references", "/api/diff/{a}/{b}", "/api/drift"]
 
 
 @pytest.mark.parametrize("path", ERASED_TOO)

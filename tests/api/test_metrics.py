@@ -12,11 +12,14 @@ import pytest
 import soundfile
 from prometheus_client.parser import text_string_to_metric_families
 
+import api.metrics as api_metrics
 from api.metrics import REASONS
 from features.audio import probe
 from features.errors import AudioError
 from storage.commit import Draft
+from storage.drift import OUTCOMES
 from tests.api.test_health import ready
+from tests.storage.conftest import Author
 
 if TYPE_CHECKING:
     from tests.api.conftest import Api
@@ -88,6 +91,37 @@ def test_the_last_refresh_says_how_fast_it_was(api: "Api") -> None:
     assert found["audiophile_last_refresh_audio_seconds",] == 1200
     assert found["audiophile_last_refresh_audio_seconds_per_second",] == pytest.approx(20, abs=2)
     assert 0 <= found["audiophile_last_reference_age_seconds",] < 30
+
+
+def test_drift_is_counted_and_a_lake_without_windows_has_none(api: "Api", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_metrics, "COUNTED_S", -1.0)
+    ready(api)
+    found = numbers(api)
+    assert {name: found["audiophile_drift_windows", name] for name in OUTCOMES} == dict.fromkeys(OUTCOMES, 0)
+    assert (found["audiophile_drift",], found["audiophile_drift_waiting_recordings",]) == (0, 0)
+    author = Author(api.lake, api.lake.index())
+    ids = author.ingest(*"abc")
+    reference = author.refresh({(id_, "m"): [] for id_ in ids})
+    author.window(ids[:1], "drift", "no_drift")
+    author.model_change(reference)
+    api.files()
+    found = numbers(api)
+    assert [found["audiophile_drift_windows", name] for name in OUTCOMES] == [1, 1, 0, 0]
+    assert (found["audiophile_drift",], found["audiophile_drift_waiting_recordings",]) == (1, 2)
+
+
+def test_counts_are_counted_again_only_when_there_is_news_and_then_not_at_once(
+    api: "Api", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready(api)
+    api.ingested()
+    api.files()
+    assert numbers(api)["audiophile_files", "accepted"] == 1
+    api.ingested(b"another")
+    api.files()
+    assert numbers(api)["audiophile_files", "accepted"] == 1
+    monkeypatch.setattr(api_metrics, "COUNTED_S", -1.0)
+    assert numbers(api)["audiophile_files", "accepted"] == 2
 
 
 def refused(path: Path, *, frames: int = 10, rate: int = 8000, channels: int = 1, **limits: float) -> str:

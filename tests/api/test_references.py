@@ -99,10 +99,21 @@ def test_a_reference_says_when_and_with_what_it_was_made(api: Api, made: list[st
         {"name": "m", "version": "v1", "task": "phrases", "enabled": True, "settings": {"phrases": ["call"]}}
     ]
     assert answer["counts"] == {"files": 1, "audio_s": 1.5}
+    assert answer["drift"] is None
     assert answer["seconds"] >= 0
     assert answer["started_at"] <= answer["finished_at"]
     assert answer["url"] == f"http://localhost:8000/api/references/{made[2]}"
     assert answer["predictions_url"] == f"{answer['url']}/predictions"
+
+
+def test_a_reference_says_whether_its_recordings_drifted(api: Api, author: Author) -> None:
+    ids = author.ingest("a", "b", "c")
+    made = [author.refresh({(file_id, "m"): []}) for file_id in ids]
+    author.window(ids[:1], "drift", "no_drift")
+    author.window(ids[1:2], "insufficient")
+    assert [one["drift"] for one in listed(api)] == [None, "insufficient", "drift"]
+    assert api.http.get(f"/api/references/{made[0]}").json()["drift"] == "drift"
+    assert api.http.get("/api/references/latest").json()["drift"] is None
 
 
 def test_latest_is_the_newest_that_is_published(api: Api, author: Author, made: list[str]) -> None:

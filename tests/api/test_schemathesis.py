@@ -117,6 +117,9 @@ def fill(root: Path) -> None:
                 utterances=[row | {"file_id": id_, "text": label} for id_ in ids],
                 predictions=[row | {"file_id": id_, "label": label, "confidence": 0.95} for id_ in ids],
             )
+        author.baseline(ids[:1])
+        author.window(ids[1:], "drift", "no_drift")
+        author.model_change(NEW)
         erase(lake, index, [UUID(id_of(ERASED))], UUID(int=3))
     lake.inbox.add(lake.media.add(io.BytesIO(PENDING.encode())), "new.wav")
 

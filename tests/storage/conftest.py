@@ -144,6 +144,27 @@ class Author:
         self.commit("drift", drift=tests, drift_files=rows, reference=entry["reference"])
         return window_id
 
+    def model_change(self, reference: UUID, model: str = "m") -> UUID:
+        """Record that two versions of a model were compared on the recordings of a reference."""
+        change_id = uuid.uuid4()
+        row = {
+            "window_id": change_id,
+            "reference": reference,
+            "opened_at": self.now(),
+            "closed_at": self.now(),
+            "closed_by": "model_change",
+            "recordings": 1,
+            "utterances": 1,
+            "detector": "model_change",
+            "descriptor": model,
+            "statistic": 0.75,
+            "verdict": "model_change",
+            "details": '{"before_version": "v1", "after_version": "v2", "labels": {"call": {"both": 1}}}',
+            "place": 0,
+        }
+        self.commit("drift", drift=[row], reference=reference)
+        return change_id
+
     def _drift_files(self, window_id: UUID, file_ids: Iterable[UUID]) -> list[dict[str, Any]]:
         self.index.catch_up()
         sql = "SELECT max(seq) AS seq FROM coverage WHERE file_id = ?"

@@ -3,7 +3,19 @@
 import uuid
 from uuid import UUID
 
-from storage.drift import active_baseline, closed_at, held, is_drifting, waiting, windows, windows_of_reference
+from storage.drift import (
+    active_baseline,
+    closed_at,
+    count_waiting,
+    count_windows,
+    held,
+    is_drifting,
+    turns,
+    verdicts,
+    waiting,
+    windows,
+    windows_of_reference,
+)
 from storage.erasure import erase, purge
 from storage.snapshot import fold
 from storage.verify import verify
@@ -26,6 +38,8 @@ def test_recordings_wait_in_the_order_in_which_they_came(author: Author) -> None
     _, latest = answered(author, "a", "b")
     assert waits(author) == [*later, *latest]
     assert [one.utterances for one in waiting(author.index)] == [1, 1, 1, 1]
+    assert count_waiting(author.index) == 4
+    assert [count_waiting(author.index, seq=seq) for seq in range(1, 6)] == [0, 2, 0, 2, 0]
 
 
 def test_a_recording_that_is_answered_again_waits_once_in_its_first_place(author: Author) -> None:
@@ -85,8 +99,8 @@ def test_windows_say_together_what_their_tests_say(author: Author) -> None:
     ids = answered(author, *"abcd")[1]
     said = [("insufficient",), ("no_drift", "insufficient"), ("drift", "no_drift"), ("insufficient",)]
     drifting = []
-    for id_, verdicts in zip(ids, said, strict=True):
-        author.window([id_], *verdicts)
+    for id_, of_one in zip(ids, said, strict=True):
+        author.window([id_], *of_one)
         drifting.append(is_drifting(author.index))
     found = windows(author.index)
     assert [one.verdict for one in reversed(found)] == ["insufficient", "no_drift", "drift", "insufficient"]
@@ -104,6 +118,63 @@ def test_a_reference_has_the_windows_that_its_recordings_came_in(author: Author)
     seqs = {row["reference"]: row["seq"] for row in made}
     assert [found.window_id for found in windows_of_reference(author.index, first, seqs[first])] == [other, one]
     assert [found.window_id for found in windows_of_reference(author.index, second, seqs[second])] == [other]
+
+
+def test_windows_are_found_and_counted_by_what_they_say(author: Author) -> None:
+    assert windows(author.index, verdict="drift") == []
+    assert count_windows(author.index) == {"model_change": 0, "drift": 0, "no_drift": 0, "insufficient": 0}
+    reference, ids = answered(author, *"abcde")
+    said = [("no_drift", "drift"), ("no_drift", "insufficient"), ("insufficient",), ("drift",), ("no_drift",)]
+    made = [author.window([id_], *of_one) for id_, of_one in zip(ids, said, strict=True)]
+    change = author.model_change(reference)
+    author.index.catch_up()
+    assert count_windows(author.index) == {"model_change": 1, "drift": 2, "no_drift": 2, "insufficient": 1}
+    drifted = windows(author.index, verdict="drift")
+    assert [one.window_id for one in drifted] == [made[3], made[0]]
+    assert len(drifted[1].tests) == 2, "all its tests, not only those that say so"
+    assert windows(author.index, verdict="drift", limit=1) == drifted[:1]
+    assert windows(author.index, verdict="drift", before_seq=drifted[0].seq) == drifted[1:]
+    assert [one.window_id for one in windows(author.index, verdict="insufficient")] == [made[2]]
+    assert [one.window_id for one in windows(author.index, verdict="model_change")] == [change]
+
+
+def test_references_say_together_what_their_windows_say(author: Author) -> None:
+    drifted, (a, b, c) = answered(author, "a", "b", "c")
+    quiet, (d,) = answered(author, "d")
+    new, (e,) = answered(author, "e")
+    author.baseline([a])
+    author.window([b], "insufficient")
+    author.model_change(new)
+    made = author.index.query("SELECT reference, seq FROM entries WHERE op = 'refresh'")
+    seqs = {row["reference"]: row["seq"] for row in made}
+    assert verdicts(author.index, seqs) == {drifted: "insufficient"}
+    author.window([c, d], "no_drift")
+    author.index.catch_up()
+    assert verdicts(author.index, seqs) == {drifted: "no_drift", quiet: "no_drift"}
+    author.window([e], "drift")
+    author.index.catch_up()
+    assert verdicts(author.index, seqs) == {drifted: "no_drift", quiet: "no_drift", new: "drift"}
+    assert verdicts(author.index, {new: seqs[new]}) == {new: "drift"}
+    assert verdicts(author.index, {}) == {}
+    erase(author.lake, author.index, [e], uuid.uuid4())
+    assert verdicts(author.index, {new: seqs[new]}) == {new: "drift"}, "its window still knows it"
+    assert len(windows_of_reference(author.index, new, seqs[new])) == 2
+
+
+def test_drift_turns_with_a_window_that_says_something_else_than_the_last_one(author: Author) -> None:
+    reference, ids = answered(author, *"abcd")
+    author.baseline(ids[:1])
+    for id_, verdict in zip(ids[1:], ("drift", "insufficient", "no_drift"), strict=True):
+        author.window([id_], verdict)
+    author.index.catch_up()
+    head = author.index.applied_seq
+    found = turns(author.index, range(1, head + 1))
+    assert {seq: (turn.has_begun, turn.descriptors) for seq, turn in found.items()} == {
+        head - 2: (True, ("d0",)),
+        head: (False, ()),
+    }
+    assert {turn.reference for turn in found.values()} == {reference}
+    assert list(turns(author.index, [head])) == [head], "told alone, it is the same"
 
 
 def test_the_baseline_that_was_made_last_is_the_active_one(author: Author) -> None:

@@ -18,7 +18,12 @@ from tests.storage.conftest import Author
 START = Position(0)
 
 STEPS = st.lists(
-    st.sampled_from(["ingest", "reject", "refresh", "hold", "release", "erase", "compact", "fold", "purge", "rebase"]),
+    st.sampled_from(
+        [
+            *("ingest", "reject", "refresh", "hold", "release", "discard", "drift", "no_drift", "insufficient"),
+            *("erase", "compact", "fold", "purge", "rebase"),
+        ]
+    ),
     max_size=7,
 )
 
@@ -57,12 +62,18 @@ def lived(author: Author) -> list[UUID]:
 
 def test_each_thing_that_happened_is_told_once_in_the_logs_order(author: Author, lived: list[UUID]) -> None:
     events = told(author.index)
-    assert kinds(events) == ["accepted", "rejected", "published", "erased", "published"]
-    accepted, rejected, refreshed, erased, released = events
+    assert kinds(events) == [
+        *("file.accepted", "file.rejected", "reference.published", "file.erased"),
+        *("reference.held", "reference.held", "reference.held", "reference.rejected", "reference.published"),
+    ]
+    accepted, rejected, refreshed, erased, *held, discarded, released = events
     assert (accepted.file_id, accepted.name, accepted.reason) == (lived[0], "a", None)
     assert (rejected.name, rejected.reason) == ("c", "no audio in it")
     assert refreshed.counts == {}
     assert (erased.file_id, erased.name) == (lived[1], str(lived[1])), "nothing but its id"
+    assert [event.reference for event in held] == [UUID(int=number + 1) for number in range(3)]
+    assert [event.counts["files"] for event in (*held, discarded)] == [0, 1, 2, 0]
+    assert discarded.reference == UUID(int=1)
     assert (released.reference, released.counts) == (UUID(int=2), {"files": 1})
     assert released.position.seq == author.index.applied_seq
     assert [event.position for event in events] == sorted(event.position for event in events)
@@ -76,6 +87,42 @@ def test_a_reference_is_told_only_when_it_is_first_released(author: Author, live
     assert told(author.index, before) == []
     author.commit("release", reference=UUID(int=3))
     assert [event.reference for event in told(author.index, before)] == [UUID(int=3)]
+
+
+def test_a_reference_is_told_to_be_rejected_once_and_not_after_its_release(author: Author, lived: list[UUID]) -> None:
+    before = Position(author.index.applied_seq)
+    for number in (1, 2, 4):  # rejected already, released, and none at all
+        author.commit("reject", reference=UUID(int=number))
+    assert told(author.index, before) == []
+    author.commit("release", reference=UUID(int=1))
+    assert [(event.kind, event.reference) for event in told(author.index, before)] == [
+        ("reference.published", UUID(int=1))
+    ]
+
+
+def test_drift_is_told_when_it_starts_and_when_it_ends(author: Author) -> None:
+    ids = author.ingest(*"abcdefg")
+    reference = author.refresh({(id_, "m"): [] for id_ in ids})
+    author.baseline(ids[:1])
+    before = Position(author.index.applied_seq)
+    said = [("no_drift",), ("drift", "no_drift", "drift"), ("insufficient",), ("drift",), ("no_drift",), ("drift",)]
+    made = []
+    for id_, verdicts in zip(ids[1:], said, strict=True):
+        made.append(author.window([id_], *verdicts))
+        author.model_change(reference)
+    events = told(author.index, before)
+    assert [(event.kind, event.window, event.descriptors) for event in events] == [
+        ("drift.started", made[1], ("d0", "d2")),
+        ("drift.ended", made[4], ()),
+        ("drift.started", made[5], ("d0",)),
+    ]
+    assert {event.reference for event in events} == {reference}
+    erase(author.lake, author.index, ids, uuid.uuid4())
+    author.refresh({(author.ingest("h")[0], "m"): []})
+    fold(author.lake.store, author.index, after=1)
+    with author.lake.index() as another:
+        assert told(another, before, limit=1)[:3] == events
+        assert told(another, events[0].position)[:2] == events[1:]
 
 
 def test_from_any_position_and_in_any_batches_nothing_is_lost_or_repeated(author: Author, lived: list[UUID]) -> None:
@@ -110,16 +157,16 @@ def test_what_is_erased_meanwhile_moves_no_other(author: Author) -> None:
     assert told(author.index)[:2] == [second, third]
     assert told(author.index, second.position)[0] == third
     lift(author.lake, author.index, ids[:1], uuid.uuid4())
-    assert kinds(told(author.index)) == ["accepted", "accepted", "erased"]
+    assert kinds(told(author.index)) == ["file.accepted", "file.accepted", "file.erased"]
 
 
 def test_what_was_rejected_and_is_accepted_now_is_told_as_that(author: Author) -> None:
     (file_id,) = author.ingest("a", status="rejected")
-    assert kinds(told(author.index)) == ["rejected"]
+    assert kinds(told(author.index)) == ["file.rejected"]
     seen = told(author.index)[0].position
     author.commit("ingest", files=[author.file_row("a")])
-    assert [(event.kind, event.file_id) for event in told(author.index)] == [("accepted", file_id)]
-    assert kinds(told(author.index, seen)) == ["accepted"]
+    assert [(event.kind, event.file_id) for event in told(author.index)] == [("file.accepted", file_id)]
+    assert kinds(told(author.index, seen)) == ["file.accepted"]
 
 
 def test_a_lake_without_entries_tells_nothing(author: Author) -> None:
@@ -149,11 +196,10 @@ def act(author: Author, step: str, ids: list[UUID], held: list[UUID]) -> None:
         author.ingest(f"no audio {author.minutes}", status="rejected")
     elif step == "refresh":
         author.refresh({(ids[1], "m"): []})
-    elif step == "hold":
-        held.append(key)
-        author.commit("refresh", reference=key, held=True, coverage=[author.coverage_row(ids[1], "m")])
-    elif step == "release" and held:
-        author.commit("release", reference=held.pop())
+    elif step in ("hold", "release", "discard"):
+        act_on_held(author, step, ids[1], held)
+    elif step in ("drift", "no_drift", "insufficient") and index.query("SELECT 1 FROM coverage LIMIT 1"):
+        author.window([ids[1]], step)
     elif step == "erase":
         erase(lake, index, [ids[0]], key)
     elif step == "compact":
@@ -164,6 +210,14 @@ def act(author: Author, step: str, ids: list[UUID], held: list[UUID]) -> None:
         purge(lake, index, key)
     elif step == "rebase":
         index.rebase()
+
+
+def act_on_held(author: Author, step: str, file_id: UUID, held: list[UUID]) -> None:
+    if step == "hold":
+        held.append(uuid.uuid4())
+        author.commit("refresh", reference=held[-1], held=True, coverage=[author.coverage_row(file_id, "m")])
+    elif held:
+        author.commit("release" if step == "release" else "reject", reference=held[-1])
 
 
 @given(steps=STEPS, limit=st.integers(1, 4))
