@@ -7,6 +7,7 @@ from uuid import UUID
 
 import numpy as np
 
+from storage.index import Index
 from storage.lake import Lake
 from tests.storage.conftest import Author
 
@@ -29,6 +30,12 @@ class World:
         author = Author(lake, lake.index())
         author.group({MODEL: "v1"})
         return cls(lake, author)
+
+    @property
+    def index(self) -> Index:
+        """An index that has all that others have committed."""
+        self.author.index.catch_up()
+        return self.author.index
 
     def come(
         self, count: int, *, level_dbfs: float = -20.0, sure: float = 0.8, held: bool = False, **source: Any
