@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from storage import choosing
 from storage import index as index_module
 from storage.choosing import Wanted, names_with
+from storage.decisions import reject, release
 from storage.erasure import erase, lift
 from storage.index import Index
 from storage.listing import Listed, Listing, Shown
@@ -39,6 +40,7 @@ STEPS = st.lists(
             ),
             st.booleans(),
         ),
+        st.tuples(st.just("decide"), st.sampled_from([release, reject]), st.none()),
         st.tuples(st.just("erase"), st.sets(st.sampled_from(NAMES), min_size=1, max_size=2), st.none()),
         st.tuples(st.just("fold"), st.none(), st.none()),
     ),
@@ -47,7 +49,7 @@ STEPS = st.lists(
 WANTED = st.builds(
     Wanted,
     name=st.sampled_from([None, "1", ".WAV", "zz", "%", "_"]),
-    status=st.sampled_from([None, "accepted", "rejected"]),
+    status=st.sampled_from([None, "accepted", "held", "rejected"]),
     model=st.sampled_from([None, "words", "scene", "other"]),
     label=st.sampled_from([None, "call", "is"]),
     min_confidence=st.sampled_from([0.0, 0.5]),
@@ -74,7 +76,10 @@ def act(author: "Author", steps: list[tuple[str, Any, Any]]) -> None:
                 if id_of(author, name) in known
             }
             if answers:
-                held.append(author.refresh(answers))
+                reference = author.refresh(answers, held=bool(flag))
+                held += [reference] if flag else []
+        elif op == "decide" and held:
+            what(author.lake, author.index, [held.pop()])
         elif op == "erase" and (chosen := [id_of(author, name) for name in what if id_of(author, name) in known]):
             erase(author.lake, author.index, chosen, uuid.uuid4())
         elif op == "fold" and author.index.applied_seq:
@@ -87,6 +92,7 @@ def by_hand(index: Index, wanted: Wanted) -> list[Listed]:
     """The list without pages and without the SQL of `choosing`: every recording, asked for alone."""
     listed = []
     for row in sorted(recordings(index), key=lambda row: row.file_id):
+        assert [row] == recordings(index, row.file_id)
         covered = {
             found["model"]
             for found in index.query("SELECT model FROM coverage WHERE file_id = ? AND seq = ?", [row.file_id, row.seq])
@@ -128,8 +134,19 @@ FOLDED_THEN_ERASED: list[tuple[str, Any, Any]] = [
     ("refresh", {(NAMES[1], "scene"): [("is", 0.5)]}, None),
 ]
 
+HELD_AND_FOLDED: list[tuple[str, Any, Any]] = [
+    ("ingest", set(NAMES[:5]), False),
+    ("refresh", {(name, "words"): [] for name in NAMES[:3]}, True),
+    ("refresh", {(NAMES[0], "words"): []}, None),
+    ("fold", None, None),
+    ("refresh", {(name, "words"): [] for name in NAMES[1:4]}, True),
+]
+
 
 @settings(deadline=None, max_examples=15)
+@example(steps=HELD_AND_FOLDED, wanted=Wanted(), limit=2, most_rows=None)
+@example(steps=HELD_AND_FOLDED, wanted=Wanted(status="held"), limit=2, most_rows=3)
+@example(steps=[*HELD_AND_FOLDED, ("decide", reject, None)], wanted=Wanted(status="accepted"), limit=9, most_rows=None)
 @example(steps=FOLDED_THEN_ERASED, wanted=Wanted(), limit=3, most_rows=None)
 @example(steps=FOLDED_THEN_ERASED, wanted=Wanted(label="call"), limit=3, most_rows=3)
 @given(steps=STEPS, wanted=st.just(Wanted()) | WANTED, limit=st.integers(1, 9), most_rows=st.sampled_from([None, 0, 3]))
