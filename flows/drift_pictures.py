@@ -133,14 +133,13 @@ def _p_values(axes: "Axes", tests: pl.DataFrame) -> None:
     axes.yaxis.set_minor_formatter("")
     axes.plot(places, drawn, color=BASELINE, linewidth=0.8, marker="o", markersize=3)
     drifted = np.array([verdict == "drift" for verdict in tests["verdict"]], dtype=bool)
-    if drifted.any():
-        axes.plot(places[drifted], drawn[drifted], "D", color=WINDOW, markersize=6, label="drift")
+    axes.plot(places[drifted], drawn[drifted], "D", color=WINDOW, markersize=6)
     _, thresholds = _series(tests, "threshold")
     known = thresholds[np.isfinite(thresholds)]
     if len(known):
-        label = f"threshold {known[-1]:.1e}"
-        axes.hlines(thresholds, places - 0.5, places + 0.5, color="black", linewidth=1, label=label)
-        axes.legend(fontsize=7, loc="lower right", framealpha=0.8)
+        axes.hlines(thresholds, places - 0.5, places + 0.5, color="black", linewidth=1)
+        said, at = f"threshold {known[-1]:.1e}", ("axes fraction", "data")
+        axes.annotate(said, (1, known[-1]), xycoords=at, fontsize=7, ha="right", va="bottom")
     least = np.nanmin(np.concatenate([drawn, known, [1e-3]]))
     axes.set_ylim(least / 10, 2)
     axes.set_ylabel("p-value (log)")

@@ -43,8 +43,8 @@ COLUMNS: Final = (
 )
 CLOSED_BY: Final = {"size": "its size", "age": "its age", "model_change": "a change of the model"}
 OVER_TIME: Final = (
-    "Over time, a window a point: on the left p-values, for which the threshold is (below it is drift); on the right "
-    "the statistics themselves, which have no threshold of their own."
+    "Over time, a window a point, a diamond where it drifted: on the left p-values with the line of their threshold "
+    "(below it is drift); on the right the statistics themselves, which have no threshold of their own."
 )
 OUTCOMES: Final = {"drift": "drift", "no_drift": "no drift", "insufficient": "insufficient"}
 EFFECTS: Final = {"ks": "KS distance", "mmd": "MMD²", "chi_square": "chi-square", "model_change": "kappa"}
@@ -199,13 +199,13 @@ def _moved(descriptor: str, before: Measured, now: Measured) -> str:
 
 
 def _link(example: Example, names: Mapping[str, str], public_url: str) -> str:
-    name = code(names.get(example.file_id, example.file_id))
-    where = "" if example.channel is None else f", channel {example.channel}"
-    when = (
-        "" if example.start_s is None or example.end_s is None else f", {example.start_s:.1f} to {example.end_s:.1f} s"
-    )
+    """Return an example with the name outside of the link: the older pages read names in links as Markdown."""
+    is_part = example.start_s is not None and example.end_s is not None
+    where = [] if example.channel is None else [f"channel {example.channel}"]
+    when = f"{example.start_s:.1f} to {example.end_s:.1f} s" if is_part else "the whole recording"
     value = example.value if re.fullmatch(r"[-\w. /]*", example.value) else code(example.value)
-    return f"[{name}{where}{when}: {value}]({example.url(public_url)})"
+    name = code(names.get(example.file_id, example.file_id))
+    return f"{name}, [{', '.join([*where, when])}]({example.url(public_url)}): {value}"
 
 
 def _history(*tested: ComparedWindow) -> pl.DataFrame:

@@ -136,7 +136,7 @@ def test_many_windows_stay_below_the_limit(noisy: ComparedWindow, monkeypatch: p
 
 
 def test_hostile_names_are_only_text(noisy: ComparedWindow, told: str) -> None:
-    spans = re.findall(r"^- \[(`+)(.*?)\1, channel [01], [\d.]+ to [\d.]+ s: .*\]\((.*)\)$", told, flags=re.MULTILINE)
+    spans = re.findall(r"^- (`+)(.*?)\1, \[channel [01], [\d.]+ to [\d.]+ s\]\((\S+)\): .*$", told, flags=re.MULTILINE)
     assert len(spans) == 3 * len(noisy.drifted)
     for fence, name, url in spans:
         assert fence == "```"  # longer than any in the name
