@@ -4,7 +4,7 @@ SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(or $(shell for p in python3 python3.12 python3.11; do $$p -c '$(SUITABLE)' 2>/dev/null && echo $$p && break; done),python3)
 BIN := .venv/bin
 
-.PHONY: up test check eval clean verify backup bench bench-drift chaos
+.PHONY: up test check eval clean verify backup bench bench-drift chaos notebook notebook-run
 .DEFAULT_GOAL := up
 
 up: .venv/installed
@@ -23,6 +23,15 @@ check: .venv/installed-dev
 # build/eval.json, build/eval.md. A part of it: make eval EVAL='--corpora scenes'.
 eval: .venv/installed-dev
 	$(BIN)/python -m tests.eval $(EVAL)
+
+# Opens JupyterLab in notebooks/, on this machine only, for the lake at AUDIOPHILE_DATA; it prints its address.
+notebook: .venv/installed-notebook
+	@exec $(BIN)/jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks --LabApp.extension_manager=readonly \
+	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
+
+# Executes the notebooks on a lake of the demo recordings, and keeps them with their output.
+notebook-run: .venv/installed-dev
+	$(BIN)/python -m tests.notebooks
 
 # Looks at everything in the lake at AUDIOPHILE_DATA: 0 all is well, 1 something is wrong, 2 it cannot be opened.
 verify: .venv/installed
@@ -61,6 +70,11 @@ chaos: .venv/installed-dev
 .venv/installed-dev: .venv/installed
 	@echo "audiophile: installing what the tests need ..."
 	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.venv/installed-notebook: .venv/installed
+	@echo "audiophile: installing JupyterLab ..."
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[notebook]'
 	@touch $@
 
 clean:

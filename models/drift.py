@@ -67,7 +67,10 @@ class Baseline:
         *,
         least_utterances: int = LEAST_UTTERANCES,
     ) -> "Baseline":
-        """Return the baseline of some samples, of which the largest tells the number of utterances."""
+        """Return the baseline of some samples; the largest tells the number of utterances.
+
+        An utterance has any number of detections, so samples of those count only where there are no others.
+        """
         references = []
         for whole in samples:
             sample = at_most(whole, VECTORS) if whole.kind == "vectors" else whole
@@ -76,7 +79,8 @@ class Baseline:
                 references.append(
                     Reference(sample.name, sample.kind, sample.model_version, sample.recordings, detector)
                 )
-        utterances = max((len(sample) for sample in samples), default=0)
+        of_utterances = [sample for sample in samples if family_of(sample.name, sample.kind) != "answers"]
+        utterances = max((len(sample) for sample in of_utterances or samples), default=0)
         return cls(name, version, utterances, least_utterances, tuple(references))
 
     @property

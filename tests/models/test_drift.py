@@ -56,6 +56,14 @@ def test_a_window_like_the_baseline_is_no_drift(baseline: Baseline) -> None:
     assert baseline.tests == {"descriptors": 3, "embeddings": 1, "categories": 1}
 
 
+def test_detections_are_not_counted_as_utterances_of_a_baseline() -> None:
+    detections = pl.DataFrame({"file_id": ["a"] * 900, "label": "call", "confidence": 0.5})
+    samples = [*samples_of(utterances(1, 250)), *samples_of(detections)]
+    small = Baseline.fit("telephone", 1, samples)
+    assert small.utterances == 250
+    assert {each.verdict for each in small.verdicts(samples, BUDGET)} == {"insufficient"}
+
+
 def test_what_drifted_is_named_first(baseline: Baseline) -> None:
     verdicts = baseline.verdicts(samples_of(utterances(3, 100, snr_db=10)), BUDGET)
     assert (verdicts[0].descriptor, verdicts[0].verdict) == ("snr_db", "drift")
