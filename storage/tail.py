@@ -30,7 +30,7 @@ RUN_ENTRIES: Final = 64
 _TOUCHING: Final = frozenset({"files", "sources", "coverage"})
 """Of every recording that an entry says something of, one of these has a row."""
 
-_UNSEEN: Final = frozenset({"ingest", "refresh", "rewrite"})
+_UNSEEN: Final = frozenset({"ingest", "refresh", "drift", "rewrite"})
 """Entries after which nothing is shown otherwise but the recordings that they have rows of."""
 
 Work = list[tuple[LogEntry, list[DataFile]]]

@@ -141,7 +141,7 @@ class Author:
             {**window, "descriptor": f"d{place}", "verdict": verdict, "place": place}
             for place, verdict in enumerate(verdicts)
         ]
-        self.commit("drift", drift=tests, drift_files=rows, reference=entry["reference"])
+        self.commit("drift", drift=tests, drift_files=rows)
         return window_id
 
     def model_change(self, reference: UUID, model: str = "m") -> UUID:
