@@ -4,7 +4,7 @@ It runs when infer asks for it, because there is something to do, and every hour
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
@@ -16,7 +16,6 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import Field
-from storage.decisions import reject, release
 
 from flows.drift_baselines import ChosenBaseline, choose_baseline, first_baseline, fitted
 from flows.drift_evidence import Evidence, evidence
@@ -29,10 +28,22 @@ from flows.runs import FIRST_BASELINE, commit_key, end_quietly
 from models.drift_verdicts import Budget
 from models.drift_windows import WindowRule
 from storage.answers import changes
-from storage.drift import BaselineRow, active_baseline, files_of_window, held, is_drifting, waiting
+from storage.decisions import reject, release
+from storage.drift import (
+    BaselineRow,
+    TestRow,
+    Window,
+    active_baseline,
+    files_of_window,
+    held,
+    turns,
+    waiting,
+    window,
+)
 from storage.index import PLANNING_TABLES, Index
 from storage.lake import Lake
 from storage.settings import Settings, get_settings
+from storage.told import read_told, write_told
 
 BUDGET_S: Final = 90.0  # no window is tested later; infer asks for the next run
 SHOWN: Final = 20  # windows of one run in its report
@@ -62,7 +73,6 @@ class Done:
     compared: list[Compared] = field(default_factory=list)
     released: list[UUID] = field(default_factory=list)
     rejected: list[UUID] = field(default_factory=list)
-    told: list[Kind] = field(default_factory=list)  # that drift has started, or ended
     left: int = 0  # windows for the next run
 
     def __str__(self) -> str:
@@ -96,6 +106,7 @@ def drift(baseline: NewBaseline = None, release_held: Released = (), reject_held
             done.rejected += run_stage("reject", lambda: reject(lake, index, reject_held))
         done.baseline = run_stage("baseline", lambda: _baseline(lake, index, settings, baseline))
         run_stage("windows", lambda: _test(lake, index, settings, done))
+        run_stage("tell", lambda: _tell(lake, index, settings))
         run_stage("models", lambda: _compare(lake, index, settings, done))
         done.released += run_stage("held", lambda: release(lake, index, _passed(index)))
         _report(lake, index, settings, done)
@@ -138,7 +149,6 @@ def _test(lake: Lake, index: Index, settings: Settings, done: Done) -> None:
         if time.monotonic() - started > BUDGET_S:
             done.left = len(windows) - number
             return
-        was_drifting = is_drifting(index)
         tested = judge(lake, index, one, done.baseline, baseline, budget)
         if tested is None:
             logger.info("window %s was tested by another run, which goes on with what follows", one.window_id)
@@ -146,33 +156,39 @@ def _test(lake: Lake, index: Index, settings: Settings, done: Done) -> None:
         done.tested.append(tested)
         first = tested.verdicts[0]
         logger.info("window %s: %s (%s %s)", one.window_id, tested.verdict, first.descriptor, first.reason)
-        _tell(settings, done, tested, was_drifting=was_drifting)
 
 
-def _tell(settings: Settings, done: Done, tested: Tested, *, was_drifting: bool) -> None:
-    """Say in the log of the run, and as an event, that drift has started or ended."""
-    if done.baseline is None or tested.verdict == "insufficient" or was_drifting == (tested.verdict == "drift"):
-        return
-    kind: Kind = "ended" if was_drifting else "started"
-    done.told.append(kind)
-    drifted = [each for each in tested.verdicts if each.is_drift]
-    if "log" in settings.on_drift:
-        named = ", ".join(f"{each.descriptor} (p {each.p_value:.2g} < {each.threshold:.2g})" for each in drifted)
-        get_run_logger().warning("drift has %s, window %s: %s", kind, tested.window_id, named or "nothing drifts")
-    if "notify" in settings.on_drift:
-        notice = Notice(
-            window=tested.window_id,
-            reference=tested.reference,
-            baseline=done.baseline.name,
-            baseline_version=done.baseline.version,
-            drifted=tuple(
-                Drifted(
-                    each.descriptor, each.detector, each.statistic or 0.0, each.p_value or 0.0, each.threshold or 0.0
-                )
-                for each in drifted
-            ),
-        )
-        emit_drift(kind, notice, settings.public_url)
+def _tell(lake: Lake, index: Index, settings: Settings) -> None:
+    """Say in the log of the run, and as events, where drift has started or ended.
+
+    Each is told at least once, whatever ends this process: what was told is noted after it was.
+    """
+    told = read_told(lake.store)
+    known = [
+        row["seq"] for row in index.query("SELECT DISTINCT seq FROM drift WHERE seq > ? ORDER BY seq", [told or 0])
+    ]
+    found = turns(index, known)
+    for turn in list(found.values()) if told is not None else list(found.values())[-1:]:
+        told_of = window(index, turn.window_id)
+        if told_of is None or told_of.baseline is None:
+            continue
+        kind: Kind = "started" if turn.has_begun else "ended"
+        drifted = [test for test in told_of.tests if test.verdict == "drift"]
+        if "log" in settings.on_drift:
+            named = ", ".join(f"{test.descriptor} (p {test.p_value:.2g} < {test.threshold:.2g})" for test in drifted)
+            get_run_logger().warning("drift has %s, window %s: %s", kind, turn.window_id, named or "nothing drifts")
+        if "notify" in settings.on_drift:
+            emit_drift(kind, _notice(told_of, told_of.baseline, drifted), settings.public_url)
+    if known and known[-1] != told:
+        write_told(lake.store, known[-1])
+
+
+def _notice(told_of: Window, baseline: BaselineRow, drifted: Sequence[TestRow]) -> Notice:
+    tests = (
+        Drifted(test.descriptor, test.detector, test.statistic or 0.0, test.p_value or 0.0, test.threshold or 0.0)
+        for test in drifted
+    )
+    return Notice(told_of.window_id, told_of.reference, baseline.name, baseline.version, tuple(tests))
 
 
 def _compare(lake: Lake, index: Index, settings: Settings, done: Done) -> None:

@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import State
 
 from flows.deployments import read_deployments, runner_deployment
 from flows.drift import drift
+from flows.notify import Notice
 from storage.drift import active_baseline, held, waiting, windows
 from storage.history import reference as reference_of
 from storage.lake import Lake
@@ -166,3 +167,32 @@ def test_the_form_in_the_ui_shows_every_parameter_with_its_help() -> None:
     chosen = schema.definitions["ChosenBaseline"]["properties"]
     assert chosen.keys() == {"name", "since", "until", "reference", "folder"}
     assert all(shown.get("description") for shown in chosen.values())
+
+
+def test_drift_is_told_once_when_it_starts_and_once_when_it_ends_even_by_a_run_that_was_cut_off(
+    world: World, prefect_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ON_DRIFT", "notify")
+    get_settings.cache_clear()
+    told: list[str] = []
+
+    def emit(kind: str, notice: Notice, public_url: str) -> None:
+        told.append(f"{kind} {[one.descriptor for one in notice.drifted][:1]}")
+        if len(told) == 1:
+            raise SystemExit(9)
+
+    monkeypatch.setattr("flows.drift.emit_drift", emit)
+    world.come(50)
+    run(prefect_url)
+    world.come(20)
+    world.come(20, level_dbfs=LOUD)
+    world.come(20, level_dbfs=LOUD)
+    with pytest.raises(SystemExit):
+        drift()
+    assert [window.verdict for window in windows(world.index)] == ["drift", "drift", "no_drift"]
+    run(prefect_url)
+    assert told == ["started ['level_dbfs']"] * 2, "the run that was cut off could not note that it had told"
+    world.come(20)
+    run(prefect_url)
+    run(prefect_url)
+    assert told[2:] == ["ended []"]
