@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias
 
-from models.drift_samples import Family
+from models.drift_samples import CONFIDENCE, RATE, Family
 from models.errors import DriftError
 
 Outcome: TypeAlias = Literal["drift", "no_drift", "insufficient"]
@@ -90,16 +90,24 @@ class Verdict:
 
 
 def in_order(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
-    """Return verdicts in the order in which they are named: drift first, what moved most first.
+    """Return verdicts in the order in which they are named: drift first, then causes before what follows from them.
 
-    What moved most has the largest effect; the embedding, which has none, comes behind the descriptors that drifted,
-    because those can be understood.
+    What came in, by descriptors and categories, comes before what models say of it; among each, what moved most, by its
+    effect, is first. The embedding, which has no effect and cannot be understood by itself, stands in between: it is
+    named first where nothing that came in is known to have drifted.
     """
 
-    def key(each: Verdict) -> tuple[int, float, float]:
-        return ORDER.index(each.verdict), -(each.effect or 0.0), each.p_value or 0.0
+    def key(each: Verdict) -> tuple[int, int, float, float]:
+        return ORDER.index(each.verdict), _remoteness(each), -(each.effect or 0.0), each.p_value or 0.0
 
     return tuple(sorted(verdicts, key=key))
+
+
+def _remoteness(verdict: Verdict) -> int:
+    """Return how far from the audio it is what a verdict is about."""
+    if verdict.detector == "mmd":
+        return 1
+    return 2 if verdict.descriptor.startswith((CONFIDENCE, RATE)) else 0
 
 
 def verdict_of(verdicts: Iterable[Verdict]) -> Outcome:

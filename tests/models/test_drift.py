@@ -172,11 +172,12 @@ def test_windows_to_expect_are_those_of_the_last_month() -> None:
     assert expected_windows(closed_at[:10], NOW) == 720
 
 
-def test_drift_comes_first_and_within_it_what_moved_most() -> None:
+def test_drift_comes_first_and_within_it_causes_before_what_follows_from_them_and_what_moved_most() -> None:
     one = Verdict("ks", "a", 0.5, 1e-9, 1e-5, "drift", 0.5)
-    more, vectors = replace(one, descriptor="b", effect=0.9), replace(one, descriptor="c", effect=None)
+    more, vectors = replace(one, descriptor="b", effect=0.9), replace(one, detector="mmd", effect=None)
+    answers = replace(one, descriptor="confidence:m", effect=1.0)
     none, unknown = replace(one, verdict="no_drift", effect=1.0), replace(one, verdict="insufficient")
-    assert in_order([unknown, none, vectors, one, more]) == (more, one, vectors, none, unknown)
+    assert in_order([unknown, none, answers, vectors, one, more]) == (more, one, vectors, answers, none, unknown)
 
 
 def test_does_data_drift_exist_is_yes_or_no_with_details() -> None:
