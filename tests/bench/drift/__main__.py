@@ -94,7 +94,7 @@ def _row(name: str, target: str, figure: Any, met: bool) -> dict[str, Any]:
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="python -m tests.bench.drift", description=__doc__)
     options.add_argument("--baselines", type=int, default=1_600, help="of the replays without drift")
-    options.add_argument("--windows", type=int, default=10, help="of each of those baselines, which they have in common")
+    options.add_argument("--windows", type=int, default=10, help="of each, which have it in common")
     options.add_argument("--trials", type=int, default=100, help="of each change")
     return options
 
