@@ -32,7 +32,8 @@ answered AS (SELECT file_id, seq, max(coalesce(descriptors, 0)) AS utterances FR
              GROUP BY file_id, seq HAVING bool_or(state <> 'failed')),
 came AS (SELECT file_id, min(seq) AS seq, arg_min(utterances, seq)::INTEGER AS utterances
          FROM answered GROUP BY file_id),
-known AS (SELECT file_id FROM drift_files WHERE arrived_seq NOT IN (SELECT seq FROM rejected)),
+known AS (SELECT file_id FROM drift_files WHERE arrived_seq NOT IN (SELECT seq FROM rejected)
+          OR window_id IN (SELECT baseline_id FROM baselines)),
 real AS (SELECT DISTINCT file_id FROM sources WHERE kind <> 'demo')
 SELECT c.file_id, c.seq, e.committed_at AS at, c.utterances
 FROM came c ANTI JOIN known USING (file_id) SEMI JOIN real USING (file_id) JOIN entries e USING (seq)
@@ -182,8 +183,8 @@ def files_of_window(index: Index, window: UUID) -> dict[UUID, int]:
 def waiting(index: Index) -> list[Waiting]:
     """Return the recordings that are in no baseline and no window, in the order in which they came.
 
-    Held refreshes count; of rejected ones recordings come again once they are computed again. Those of the demo never
-    come, nor those of which every model failed.
+    Held refreshes count; of rejected ones recordings come again once they are computed again, but for those of
+    baselines. Those of the demo never come, nor those of which every model failed.
 
     Args:
         index: Needs sources, coverage, baselines and drift_files.

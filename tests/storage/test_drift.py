@@ -80,6 +80,14 @@ def test_of_a_rejected_reference_recordings_come_again_once_they_are_computed_ag
     assert waits(author) == []
 
 
+def test_recordings_of_a_baseline_do_not_come_again_though_their_reference_was_rejected(author: Author) -> None:
+    reference, ids = answered(author, "a", "b", held=True)
+    author.baseline(ids[:1])
+    author.commit("reject", reference=reference)
+    author.refresh({(id_, "m"): [] for id_ in ids}, held=True)
+    assert waits(author) == ids[1:]
+
+
 def test_held_refreshes_are_known_with_what_their_windows_said(author: Author) -> None:
     drifted, first = answered(author, "a", held=True)
     quiet, second = answered(author, "b", held=True)
