@@ -4,7 +4,7 @@ It runs when infer asks for it, because there is something to do, and every hour
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
@@ -245,7 +245,7 @@ def _shown(lake: Lake, index: Index, done: Done) -> list[ComparedWindow]:
             before=before,
             now=_side(one.evidence),
             history=history,
-            names=names(one.evidence),
+            names=names(one.window.recordings),
         )
         for one in done.tested[-SHOWN:]
     ]
@@ -258,9 +258,9 @@ def _side(found: Evidence) -> Side:
     return Side(utterances, found.predictions, found.durations)
 
 
-def _names(index: Index) -> Callable[[Evidence], dict[str, str]]:
-    def names(found: Evidence) -> dict[str, str]:
-        ids = [UUID(bytes=one) for one in found.durations["file_id"].to_list()]
+def _names(index: Index) -> Callable[[Iterable[str]], dict[str, str]]:
+    def names(recordings: Iterable[str]) -> dict[str, str]:
+        ids = [UUID(one) for one in recordings]
         sql = (
             "SELECT file_id, arg_min(name, seen_at) AS name FROM sources"
             " WHERE file_id IN (SELECT unnest(?::UUID[])) GROUP BY file_id"
