@@ -5,6 +5,7 @@ It must not know windows.
 
 import contextlib
 import hashlib
+import math
 import shutil
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -27,6 +28,9 @@ from storage.lake import Lake
 from storage.tables import table_from_rows
 
 FIRST: Final = "first"  # the name of the baseline that is made by itself
+KEPT: Final = 0.5
+"""Of the utterances that a baseline must have when it is made: with fewer left, after erasures, it is none any more."""
+
 MOST_UTTERANCES: Final = 10_000
 """Of a baseline: a test costs their number, and more of them find hardly anything more."""
 
@@ -143,7 +147,8 @@ def fitted(lake: Lake, index: Index, row: BaselineRow, least_utterances: int) ->
     """Return a baseline as detectors, from this host's own folder where they were fitted before.
 
     It is fitted anew when models have another version, more of its recordings have been answered in that version, or
-    one of them was erased: nothing of it is left then.
+    one of them was erased: nothing of it is left then. What remains is compared with all the same, down to KEPT: else
+    the first erasure would end all tests, as a first baseline has hardly more than the least.
     """
     members = files_of_window(index, row.baseline_id)
     key = hashlib.sha256(f"{row.baseline_id} {least_utterances} {sorted(members)}".encode())
@@ -152,6 +157,8 @@ def fitted(lake: Lake, index: Index, row: BaselineRow, least_utterances: int) ->
         key.update(f"{member} {len(now)}".encode())
     folder = lake.place.local / FITTED / f"{row.baseline_id}-{key.hexdigest()[:16]}"
     if folder.is_dir():
+    if row.utterances >= least_utterances:
+        least_utterances = math.ceil(KEPT * least_utterances)
         try:
             return Baseline.load(folder)
         except DriftError:
