@@ -44,7 +44,9 @@ WHERE f.status = 'accepted' AND c.state <> 'failed'
   AND ($reference::UUID IS NULL OR f.file_id IN (
        SELECT file_id FROM coverage
        WHERE seq IN (SELECT seq FROM entries WHERE op = 'refresh' AND reference = $reference)))
-  AND f.file_id IN (SELECT file_id FROM sources WHERE kind <> 'demo' AND ($folder IS NULL OR starts_with(uri, $folder)))
+  AND f.file_id IN (
+       SELECT file_id FROM sources WHERE kind <> 'demo'
+       AND ($folders::VARCHAR[] IS NULL OR len(list_filter($folders, lambda folder: starts_with(uri, folder))) > 0))
 GROUP BY ALL ORDER BY f.ingested_at, f.file_id
 """
 
@@ -61,7 +63,11 @@ class ChosenBaseline(BaseModel):
     until: datetime | None = Field(None, description="Recordings that were taken in before then.")
     reference: UUID | None = Field(None, description="Recordings that this reference has answers for.")
     folder: str | None = Field(
-        None, max_length=4096, description="Recordings from below this folder (a path), or whose URI begins so."
+        None,
+        min_length=1,
+        max_length=4096,
+        pattern=r"^[^\x00]*$",
+        description="Recordings from below this folder (a path), or whose URI begins so.",
     )
 
     @model_validator(mode="after")
@@ -71,11 +77,12 @@ class ChosenBaseline(BaseModel):
         return self
 
     @property
-    def uri(self) -> str | None:
-        """How URIs of the folder's recordings begin."""
+    def uris(self) -> list[str] | None:
+        """How URIs of the folder's recordings begin: with the path as it is written, or with what its links lead to."""
         if self.folder is None or "://" in self.folder:
-            return self.folder
-        return Path(self.folder).resolve().as_uri().rstrip("/") + "/"
+            return None if self.folder is None else [self.folder]
+        path = Path(self.folder)
+        return [one.as_uri().rstrip("/") + "/" for one in (path.absolute(), path.resolve())]
 
     def __str__(self) -> str:
         since, until = (None if at is None else _utc(at).isoformat() for at in (self.since, self.until))
@@ -128,7 +135,7 @@ def choose_baseline(
             "since": choice.since and _utc(choice.since),
             "until": choice.until and _utc(choice.until),
             "reference": choice.reference,
-            "folder": choice.uri,
+            "folders": choice.uris,
         }
         found = [Waiting(**row) for row in index.query(_CHOSEN, asked)]
         if enough(found, least_utterances) is None:
@@ -150,6 +157,8 @@ def fitted(lake: Lake, index: Index, row: BaselineRow, least_utterances: int) ->
     one of them was erased: nothing of it is left then. What remains is compared with all the same, down to KEPT: else
     the first erasure would end all tests, as a first baseline has hardly more than the least.
     """
+    if row.utterances >= least_utterances:
+        least_utterances = math.ceil(KEPT * least_utterances)
     members = files_of_window(index, row.baseline_id)
     key = hashlib.sha256(f"{row.baseline_id} {least_utterances} {sorted(members)}".encode())
     for member in enabled_group(index):
@@ -157,8 +166,6 @@ def fitted(lake: Lake, index: Index, row: BaselineRow, least_utterances: int) ->
         key.update(f"{member} {len(now)}".encode())
     folder = lake.place.local / FITTED / f"{row.baseline_id}-{key.hexdigest()[:16]}"
     if folder.is_dir():
-    if row.utterances >= least_utterances:
-        least_utterances = math.ceil(KEPT * least_utterances)
         try:
             return Baseline.load(folder)
         except DriftError:
