@@ -27,8 +27,10 @@ _WAITING: Final = f"""
 WITH {_REJECTED},
 settled AS (SELECT coalesce(max(arrived_seq), 0) AS seq FROM drift_files
             WHERE window_id NOT IN (SELECT baseline_id FROM baselines)),
+dropped AS (SELECT file_id FROM drift_files WHERE arrived_seq IN (SELECT seq FROM rejected)),
 answered AS (SELECT file_id, seq, max(coalesce(descriptors, 0)) AS utterances FROM coverage
-             WHERE seq >= (SELECT seq FROM settled) AND seq NOT IN (SELECT seq FROM rejected)
+             WHERE (seq >= (SELECT seq FROM settled) OR file_id IN (SELECT file_id FROM dropped))
+               AND seq NOT IN (SELECT seq FROM rejected)
              GROUP BY file_id, seq HAVING bool_or(state <> 'failed')),
 came AS (SELECT file_id, min(seq) AS seq, arg_min(utterances, seq)::INTEGER AS utterances
          FROM answered GROUP BY file_id),
@@ -182,8 +184,8 @@ def files_of_window(index: Index, window: UUID) -> dict[UUID, int]:
 def waiting(index: Index) -> list[Waiting]:
     """Return the recordings that are in no baseline and no window, in the order in which they came.
 
-    Held refreshes count; of rejected ones recordings come again once they are computed again. Those of the demo never
-    come, nor those of which every model failed.
+    Held refreshes count; of rejected ones recordings come again once they are computed again, or at once where another
+    refresh has them, however long ago. Those of the demo never come, nor those of which every model failed.
 
     Args:
         index: Needs sources, coverage, baselines and drift_files.
