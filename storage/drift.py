@@ -66,6 +66,7 @@ WITH said AS (SELECT seq, any_value(window_id) AS window_id, any_value(reference
               FROM drift GROUP BY seq HAVING {SAYS} IN ('drift', 'no_drift')),
 after AS (SELECT *, lag(verdict, 1, 'no_drift') OVER (ORDER BY seq) AS before FROM said)
 SELECT * EXCLUDE (before) FROM after WHERE verdict <> before AND seq IN (SELECT unnest(?::BIGINT[]))
+ORDER BY seq
 """  # noqa: S608
 
 _HELD: Final = """
@@ -258,7 +259,7 @@ def is_drifting(index: Index) -> bool:
 
 
 def turns(index: Index, seqs: Collection[int]) -> dict[int, Turn]:
-    """Return those of some log entries with which drift began or ended, by entry.
+    """Return those of some log entries with which drift began or ended, by entry, in their order.
 
     It begins with a window that says drift where the last one that said anything did not, and ends the other way round.
     """
