@@ -4,7 +4,7 @@ It runs when infer asks for it, because there is something to do, and every hour
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
@@ -28,7 +28,8 @@ from flows.runs import FIRST_BASELINE, commit_key, end_quietly
 from models.drift_verdicts import Budget
 from models.drift_windows import WindowRule
 from storage.answers import changes
-from storage.decisions import reject, release
+from storage.decisions import check, reject, release
+from storage.decisions import release_held as release_passed
 from storage.drift import (
     BaselineRow,
     TestRow,
@@ -102,13 +103,14 @@ def drift(baseline: NewBaseline = None, release_held: Released = (), reject_held
     lake = Lake.open(settings.place)
     with lake.index(PLANNING_TABLES) as index:
         if release_held or reject_held:
+            check(index, release_held, reject_held)
             done.released += run_stage("release", lambda: release(lake, index, release_held))
             done.rejected += run_stage("reject", lambda: reject(lake, index, reject_held))
         done.baseline = run_stage("baseline", lambda: _baseline(lake, index, settings, baseline))
         run_stage("windows", lambda: _test(lake, index, settings, done))
         run_stage("tell", lambda: _tell(lake, index, settings))
         run_stage("models", lambda: _compare(lake, index, settings, done))
-        done.released += run_stage("held", lambda: release(lake, index, _passed(index)))
+        done.released += run_stage("held", lambda: release_passed(lake, index, _passed(index)))
         _report(lake, index, settings, done)
     drifted = any(one.verdict == "drift" for one in done.tested)
     return Completed(name="Drift", message=str(done)) if drifted else Completed(message=str(done))
@@ -245,7 +247,7 @@ def _shown(lake: Lake, index: Index, done: Done) -> list[ComparedWindow]:
             before=before,
             now=_side(one.evidence),
             history=history,
-            names=names(one.evidence),
+            names=names(one.window.recordings),
         )
         for one in done.tested[-SHOWN:]
     ]
@@ -258,9 +260,9 @@ def _side(found: Evidence) -> Side:
     return Side(utterances, found.predictions, found.durations)
 
 
-def _names(index: Index) -> Callable[[Evidence], dict[str, str]]:
-    def names(found: Evidence) -> dict[str, str]:
-        ids = [UUID(bytes=one) for one in found.durations["file_id"].to_list()]
+def _names(index: Index) -> Callable[[Iterable[str]], dict[str, str]]:
+    def names(recordings: Iterable[str]) -> dict[str, str]:
+        ids = [UUID(one) for one in recordings]
         sql = (
             "SELECT file_id, arg_min(name, seen_at) AS name FROM sources"
             " WHERE file_id IN (SELECT unnest(?::UUID[])) GROUP BY file_id"

@@ -5,6 +5,7 @@ It must not know windows.
 
 import contextlib
 import hashlib
+import math
 import shutil
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -27,6 +28,9 @@ from storage.lake import Lake
 from storage.tables import table_from_rows
 
 FIRST: Final = "first"  # the name of the baseline that is made by itself
+KEPT: Final = 0.5
+"""Of the utterances that a baseline must have when it is made: with fewer left, after erasures, it is none any more."""
+
 MOST_UTTERANCES: Final = 10_000
 """Of a baseline: a test costs their number, and more of them find hardly anything more."""
 
@@ -40,7 +44,9 @@ WHERE f.status = 'accepted' AND c.state <> 'failed'
   AND ($reference::UUID IS NULL OR f.file_id IN (
        SELECT file_id FROM coverage
        WHERE seq IN (SELECT seq FROM entries WHERE op = 'refresh' AND reference = $reference)))
-  AND f.file_id IN (SELECT file_id FROM sources WHERE kind <> 'demo' AND ($folder IS NULL OR starts_with(uri, $folder)))
+  AND f.file_id IN (
+       SELECT file_id FROM sources WHERE kind <> 'demo'
+       AND ($folders::VARCHAR[] IS NULL OR len(list_filter($folders, lambda folder: starts_with(uri, folder))) > 0))
 GROUP BY ALL ORDER BY f.ingested_at, f.file_id
 """
 
@@ -57,7 +63,11 @@ class ChosenBaseline(BaseModel):
     until: datetime | None = Field(None, description="Recordings that were taken in before then.")
     reference: UUID | None = Field(None, description="Recordings that this reference has answers for.")
     folder: str | None = Field(
-        None, max_length=4096, description="Recordings from below this folder (a path), or whose URI begins so."
+        None,
+        min_length=1,
+        max_length=4096,
+        pattern=r"^[^\x00]*$",
+        description="Recordings from below this folder (a path), or whose URI begins so.",
     )
 
     @model_validator(mode="after")
@@ -67,11 +77,12 @@ class ChosenBaseline(BaseModel):
         return self
 
     @property
-    def uri(self) -> str | None:
-        """How URIs of the folder's recordings begin."""
+    def uris(self) -> list[str] | None:
+        """How URIs of the folder's recordings begin: with the path as it is written, or with what its links lead to."""
         if self.folder is None or "://" in self.folder:
-            return self.folder
-        return Path(self.folder).resolve().as_uri().rstrip("/") + "/"
+            return None if self.folder is None else [self.folder]
+        path = Path(self.folder)
+        return [one.as_uri().rstrip("/") + "/" for one in (path.absolute(), path.resolve())]
 
     def __str__(self) -> str:
         since, until = (None if at is None else _utc(at).isoformat() for at in (self.since, self.until))
@@ -124,7 +135,7 @@ def choose_baseline(
             "since": choice.since and _utc(choice.since),
             "until": choice.until and _utc(choice.until),
             "reference": choice.reference,
-            "folder": choice.uri,
+            "folders": choice.uris,
         }
         found = [Waiting(**row) for row in index.query(_CHOSEN, asked)]
         if enough(found, least_utterances) is None:
@@ -143,8 +154,11 @@ def fitted(lake: Lake, index: Index, row: BaselineRow, least_utterances: int) ->
     """Return a baseline as detectors, from this host's own folder where they were fitted before.
 
     It is fitted anew when models have another version, more of its recordings have been answered in that version, or
-    one of them was erased: nothing of it is left then.
+    one of them was erased: nothing of it is left then. What remains is compared with all the same, down to KEPT: else
+    the first erasure would end all tests, as a first baseline has hardly more than the least.
     """
+    if row.utterances >= least_utterances:
+        least_utterances = math.ceil(KEPT * least_utterances)
     members = files_of_window(index, row.baseline_id)
     key = hashlib.sha256(f"{row.baseline_id} {least_utterances} {sorted(members)}".encode())
     for member in enabled_group(index):

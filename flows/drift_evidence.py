@@ -39,7 +39,7 @@ class Evidence:
             categories `format`, `sample_rate`, `channels`, `scene`.
         answers: What each model makes of an utterance: SPAN, `model`, `model_version`, `speaking_rate`, `embedding`.
         predictions: Detections, but of scenes: PLACE, `model`, `model_version`, `label`, times, `confidence`.
-        durations: `file_id`, `duration_s`.
+        durations: `file_id`, `model`, `duration_s`, for each model that has answered in its present version.
         asked: The version of each model that has been asked for detections, by its name.
     """
 
@@ -86,6 +86,7 @@ def _evidence(lake: Lake, index: Index, file_ids: Collection[UUID]) -> Evidence:
     described = rows_of(lake, index, "descriptors", newest)
     detected = rows_of(lake, index, "predictions", newest)
     facts = _facts(index, file_ids)
+    durations = facts.select(RECORDING, "duration_s").drop_nulls()
     in_version = _pairs(current)
     scenes = [member.name for member in group if member.task == SCENES]
     is_scene = pl.col("model").is_in(scenes)
@@ -97,7 +98,7 @@ def _evidence(lake: Lake, index: Index, file_ids: Collection[UUID]) -> Evidence:
             *SPAN, "model", "model_version", *MODELS_OWN, EMBEDDING
         ),
         predictions=detected.filter(~is_scene).join(in_version, on=in_version.columns, how="semi"),
-        durations=facts.select(RECORDING, "duration_s").drop_nulls(),
+        durations=in_version.select(RECORDING, "model").join(durations, on=RECORDING),
         asked=asked,
     )
 

@@ -51,7 +51,7 @@ class Side:
     predictions: pl.DataFrame
     """`file_id`, `model`, `channel`, `label`, `confidence`, `start_s`, `end_s`."""
     durations: pl.DataFrame
-    """`file_id`, `duration_s`, a row per recording."""
+    """`file_id`, `duration_s`, a row per recording; with `model` a row per recording and model that has answered."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

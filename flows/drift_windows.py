@@ -9,6 +9,7 @@ from uuid import UUID
 
 from flows.drift_evidence import Evidence, evidence
 from models.drift import Baseline
+from models.drift_samples import AUDIOS_OWN
 from models.drift_verdicts import Budget, Outcome, Verdict, expected_windows, verdict_of
 from models.drift_windows import Arrival, Window, WindowRule, closed_windows
 from storage.commit import Draft
@@ -73,7 +74,10 @@ def judge(lake: Lake, index: Index, one: Closed, row: BaselineRow, baseline: Bas
     found = evidence(lake, index, [arrival.file_id for arrival in one.arrivals])
     expected = expected_windows(closed_at(index), one.window.closed_at, budget.windows_per_month)
     verdicts = baseline.verdicts(found.samples, Budget(budget.alarms_per_month, expected))
-    verdicts = verdicts or (Verdict("", "", None, None, None, "insufficient", reason="the baseline has nothing"),)
+    verdicts = verdicts or tuple(
+        Verdict("ks", name, None, None, None, "insufficient", reason="nothing of the baseline is left")
+        for name in AUDIOS_OWN
+    )
     reference = _reference(index, max(arrival.seq for arrival in one.arrivals))
 
     def plan() -> Draft | None:

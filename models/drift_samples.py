@@ -88,14 +88,16 @@ def rates_of(predictions: Frame, durations: Frame, models: Mapping[str, str]) ->
 
     Args:
         predictions: `file_id`, `model`, a row per detection.
-        durations: `file_id`, `duration_s`, a row per recording that the models were given.
+        durations: `file_id`, `duration_s`, a row per recording that has been answered; with a column `model` a row per
+            recording and model that has answered, since a model has no rate where nobody asked it.
         models: The version of each model by its name.
     """
     recordings, counted = as_polars(durations), as_polars(predictions).group_by("model", RECORDING).len("detections")
     found = []
     for model, version in models.items():
-        of_model = counted.filter(pl.col("model") == model)
-        joined = recordings.join(of_model, on=RECORDING, how="left").filter(pl.col("duration_s") > 0)
+        answered = recordings.filter(pl.col("model") == model) if "model" in recordings.columns else recordings
+        of_model = counted.filter(pl.col("model") == model).drop("model")
+        joined = answered.join(of_model, on=RECORDING, how="left").filter(pl.col("duration_s") > 0)
         rate = pl.col("detections").fill_null(0) * 60.0 / pl.col("duration_s")
         values = joined.select(rate).to_series().to_numpy().astype(np.float64)
         found.append(Sample(f"{RATE}:{model}", "numbers", _ids(joined), values, version))

@@ -11,19 +11,43 @@ from typing import Final
 from uuid import UUID
 
 from storage.index import Index
+from storage.missing import MAX_TRIES
 
 MOST_COMPARED: Final = 2_000
 """Recordings of which the answers of two versions are compared, the newest ones: they have to be read."""
 
 _NAMESPACE: Final = UUID("5e0b9ad4-7f40-5c7c-9c39-7a1f5c5f0f2d")
 
-_USABLE: Final = """
+_COUNTING: Final = """
 WITH undecided AS (SELECT seq FROM withheld WHERE seq NOT IN (SELECT seq FROM decisions)),
 usable AS (SELECT * FROM answers UNION ALL SELECT * FROM coverage WHERE seq IN (SELECT seq FROM undecided))
-SELECT file_id, model, model_version, max(seq) AS seq FROM usable
+"""
+
+_USABLE: Final = f"""
+{_COUNTING} SELECT file_id, model, model_version, max(seq) AS seq FROM usable
 WHERE state <> 'failed' AND model = $model AND ($ids::UUID[] IS NULL OR file_id IN (SELECT unnest($ids::UUID[])))
 GROUP BY ALL
-"""
+"""  # noqa: S608  names from above
+
+_KNOWN: Final = f"""
+{_COUNTING}, known AS (
+  SELECT file_id, max(seq) FILTER (model_version = $before) AS before_seq,
+         max(seq) FILTER (model_version = $version) AS after_seq
+  FROM usable WHERE state <> 'failed' AND model = $name AND model_version IN ($before, $version) GROUP BY file_id)
+"""  # noqa: S608
+
+_OF_BOTH: Final = f"""
+{_KNOWN} SELECT file_id, before_seq, after_seq FROM known WHERE before_seq IS NOT NULL AND after_seq IS NOT NULL
+ORDER BY after_seq DESC, file_id LIMIT $most
+"""  # noqa: S608
+
+_LEFT_OVER: Final = f"""
+{_KNOWN}, given_up AS (
+  SELECT file_id FROM coverage
+  WHERE model = $name AND model_version = $version AND state = 'failed' AND tries >= $tries)
+SELECT count(*) AS count FROM known ANTI JOIN given_up USING (file_id)
+WHERE before_seq IS NOT NULL AND after_seq IS NULL
+"""  # noqa: S608
 
 _BEFORE: Final = """
 SELECT arg_max(version, seq) AS version, max(seq) AS seq FROM group_models
@@ -65,7 +89,7 @@ class Change:
     changed_at: datetime
     before: tuple[AnswerOf, ...]
     after: tuple[AnswerOf, ...]  # of the same recordings
-    is_complete: bool  # nothing is left that only the older one has answered
+    is_complete: bool  # nothing is left that only the older one has answered, but what the newer one cannot
 
     def is_ripe(self, recordings: int) -> bool:
         """Say whether so many recordings have both answers, or all that there are."""
@@ -99,17 +123,20 @@ def _last_change(index: Index, member: GroupMember) -> Change | None:
     comparison_id = uuid.uuid5(_NAMESPACE, f"{member.name}/{before['version']}/{member.version}/{since['seq']}")
     if index.entry_with_key(comparison_id) is not None:
         return None
-    answers = answers_of(index, member.name)
-    old = {one.file_id: one for one in answers if one.model_version == before["version"]}
-    new = {one.file_id: one for one in answers if one.model_version == member.version}
-    both = sorted(old.keys() & new.keys(), key=lambda id_: (-new[id_].seq, id_))[:MOST_COMPARED]
+    versions = now | {"before": before["version"]}
+    both = index.query(_OF_BOTH, versions | {"most": MOST_COMPARED})
+    (left_over,) = index.query(_LEFT_OVER, versions | {"tries": MAX_TRIES})
+
+    def answers(version: str, seq: str) -> tuple[AnswerOf, ...]:
+        return tuple(AnswerOf(row["file_id"], member.name, version, row[seq]) for row in both)
+
     return Change(
         comparison_id,
         member.name,
         before["version"],
         member.version,
         since["at"],
-        tuple(old[id_] for id_ in both),
-        tuple(new[id_] for id_ in both),
-        is_complete=old.keys() <= new.keys(),
+        answers(before["version"], "before_seq"),
+        answers(member.version, "after_seq"),
+        is_complete=left_over["count"] == 0,
     )

@@ -31,7 +31,7 @@ REPLANNED_BY: Final[Mapping[str, frozenset[str]]] = {
     "ingest": frozenset({"ingest", "delete"}),
     "group": frozenset({"group"}),
     "refresh": frozenset({"group", "refresh", "release", "delete"}),
-    "drift": frozenset(),
+    "drift": frozenset({"drift", "delete"}),
     "release": frozenset({"release", "reject"}),
     "reject": frozenset({"release", "reject"}),
     "delete": frozenset({"ingest", "delete"}),

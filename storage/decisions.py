@@ -18,6 +18,25 @@ from storage.lake import Lake
 Decision = Literal["release", "reject"]
 
 
+def check(index: Index, released: Iterable[UUID], rejected: Iterable[UUID]) -> None:
+    """Refuse what cannot be decided all at once, before any of it is.
+
+    Raises:
+        UnknownReferenceError: There never was one of them.
+        PublishedReferenceError: One is to be rejected, and is published, or is to be released as well.
+    """
+    index.catch_up()
+    released, rejected = list(released), list(rejected)
+    for id_ in released:
+        _is_open(index, "release", id_)
+    for id_ in rejected:
+        _is_open(index, "reject", id_)
+    if both := set(released) & set(rejected):
+        raise PublishedReferenceError(
+            f"the reference {min(both)} is to be both released and rejected: name it in one of the two lists only"
+        )
+
+
 def release(lake: Lake, index: Index, references: Iterable[UUID]) -> list[UUID]:
     """Publish references that are held, or were rejected.
 
@@ -32,7 +51,12 @@ def release(lake: Lake, index: Index, references: Iterable[UUID]) -> list[UUID]:
     Raises:
         UnknownReferenceError: There never was one of them; then none is released.
     """
-    return _decide(lake, index, "release", references)
+    return _decide(lake, index, "release", references, (HELD, REJECTED))
+
+
+def release_held(lake: Lake, index: Index, references: Iterable[UUID]) -> list[UUID]:
+    """Publish references that are held, but none that somebody rejects meanwhile; otherwise like `release`."""
+    return _decide(lake, index, "release", references, (HELD,))
 
 
 def reject(lake: Lake, index: Index, references: Iterable[UUID]) -> list[UUID]:
@@ -51,27 +75,31 @@ def reject(lake: Lake, index: Index, references: Iterable[UUID]) -> list[UUID]:
         PublishedReferenceError: One of them is published; then none is rejected. Where it is published by others at
             this moment, those before it are.
     """
-    return _decide(lake, index, "reject", references)
+    return _decide(lake, index, "reject", references, (HELD,))
 
 
-def _decide(lake: Lake, index: Index, decision: Decision, references: Iterable[UUID]) -> list[UUID]:
+def _decide(
+    lake: Lake, index: Index, decision: Decision, references: Iterable[UUID], states: tuple[str, ...]
+) -> list[UUID]:
     started_at = datetime.now(UTC)
     index.catch_up()
-    open_ones = [id_ for id_ in dict.fromkeys(references) if _is_open(index, decision, id_)]
+    open_ones = [id_ for id_ in dict.fromkeys(references) if _is_open(index, decision, id_, states)]
     for id_ in open_ones:
-        _commit(lake, index, decision, id_, started_at)
+        _commit(lake, index, decision, id_, started_at, states)
     return open_ones
 
 
-def _commit(lake: Lake, index: Index, decision: Decision, id_: UUID, started_at: datetime) -> None:
+def _commit(
+    lake: Lake, index: Index, decision: Decision, id_: UUID, started_at: datetime, states: tuple[str, ...]
+) -> None:
     def plan() -> Draft | None:
-        return Draft(reference=id_) if _is_open(index, decision, id_) else None
+        return Draft(reference=id_) if _is_open(index, decision, id_, states) else None
 
     lake.commit(index, op=decision, key=uuid.uuid5(id_, decision), plan=plan, started_at=started_at)
 
 
-def _is_open(index: Index, decision: Decision, id_: UUID) -> bool:
-    """Say whether a reference may still be decided on in this way, and has not been.
+def _is_open(index: Index, decision: Decision, id_: UUID, states: tuple[str, ...] = ()) -> bool:
+    """Say whether a reference is in one of some states, in which it may be decided on in this way.
 
     Raises:
         UnknownReferenceError: There never was such a reference.
@@ -83,4 +111,4 @@ def _is_open(index: Index, decision: Decision, id_: UUID) -> bool:
             f"the reference {id_} is published and cannot be rejected any more: only held ones can. Erase the "
             "recordings that must not be shown, or change the model group, so that a newer reference takes its place"
         )
-    return state in ((HELD, REJECTED) if decision == "release" else (HELD,))
+    return state in states

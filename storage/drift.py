@@ -27,8 +27,10 @@ _WAITING: Final = f"""
 WITH {_REJECTED},
 settled AS (SELECT coalesce(max(arrived_seq), 0) AS seq FROM drift_files
             WHERE window_id NOT IN (SELECT baseline_id FROM baselines)),
+dropped AS (SELECT file_id FROM drift_files WHERE arrived_seq IN (SELECT seq FROM rejected)),
 answered AS (SELECT file_id, seq, max(coalesce(descriptors, 0)) AS utterances FROM coverage
-             WHERE seq >= (SELECT seq FROM settled) AND seq NOT IN (SELECT seq FROM rejected)
+             WHERE (seq >= (SELECT seq FROM settled) OR file_id IN (SELECT file_id FROM dropped))
+               AND seq NOT IN (SELECT seq FROM rejected)
              GROUP BY file_id, seq HAVING bool_or(state <> 'failed')),
 came AS (SELECT file_id, min(seq) AS seq, arg_min(utterances, seq)::INTEGER AS utterances
          FROM answered GROUP BY file_id),
@@ -65,6 +67,7 @@ WITH said AS (SELECT seq, any_value(window_id) AS window_id, any_value(reference
               FROM drift GROUP BY seq HAVING {SAYS} IN ('drift', 'no_drift')),
 after AS (SELECT *, lag(verdict, 1, 'no_drift') OVER (ORDER BY seq) AS before FROM said)
 SELECT * EXCLUDE (before) FROM after WHERE verdict <> before AND seq IN (SELECT unnest(?::BIGINT[]))
+ORDER BY seq
 """  # noqa: S608
 
 _HELD: Final = """
@@ -183,8 +186,9 @@ def files_of_window(index: Index, window: UUID) -> dict[UUID, int]:
 def waiting(index: Index) -> list[Waiting]:
     """Return the recordings that are in no baseline and no window, in the order in which they came.
 
-    Held refreshes count; of rejected ones recordings come again once they are computed again, but for those of
-    baselines. Those of the demo never come, nor those of which every model failed.
+    Held refreshes count; of rejected ones recordings come again once they are computed again, or at once where another
+    refresh has them, however long ago, but for those of baselines. Those of the demo never come, nor those of which every
+    model failed.
 
     Args:
         index: Needs sources, coverage, baselines and drift_files.
@@ -257,7 +261,7 @@ def is_drifting(index: Index) -> bool:
 
 
 def turns(index: Index, seqs: Collection[int]) -> dict[int, Turn]:
-    """Return those of some log entries with which drift began or ended, by entry.
+    """Return those of some log entries with which drift began or ended, by entry, in their order.
 
     It begins with a window that says drift where the last one that said anything did not, and ends the other way round.
     """

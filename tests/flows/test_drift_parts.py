@@ -268,6 +268,23 @@ def test_a_new_version_is_compared_on_the_same_recordings_and_is_no_drift(world:
     assert tests["confidence:m"] == "no_drift", "the baseline has been answered by the new version, too"
 
 
+def test_a_version_that_has_not_answered_the_baseline_yet_finds_no_drift_in_its_rate(world: World) -> None:
+    ids = world.come(60)
+    a_baseline(world)
+    said(world)
+    world.change_model("v2")
+    world.come(60)
+    assert "drift" not in said(world), "the baseline has no detections of it because it was not asked"
+    tests = {test.descriptor: test for test in windows(world.author.index, limit=1)[0].tests}
+    assert "detections_per_minute:m" not in tests
+    world.answer(sorted(ids)[:3])
+    world.come(20)
+    assert said(world) == ["no_drift"]
+    (rate,) = [test for test in windows(world.author.index)[0].tests if test.descriptor == "detections_per_minute:m"]
+    assert rate.verdict == "insufficient"
+    assert rate.reason == "the baseline has 3 rows, and 20 are needed"
+
+
 def test_versions_that_cut_utterances_otherwise_are_compared_by_recording(world: World) -> None:
     ids = world.come(12)
     world.change_model("v2")
