@@ -102,11 +102,11 @@ def drift(baseline: NewBaseline = None, release_held: Released = (), reject_held
     settings, done = get_settings(), Done()
     lake = Lake.open(settings.place)
     with lake.index(PLANNING_TABLES) as index:
+        check(index, release_held, reject_held)  # what cannot be done fails the run before anything of it is
+        done.baseline = run_stage("baseline", lambda: _baseline(lake, index, settings, baseline))
         if release_held or reject_held:
-            check(index, release_held, reject_held)
             done.released += run_stage("release", lambda: release(lake, index, release_held))
             done.rejected += run_stage("reject", lambda: reject(lake, index, reject_held))
-        done.baseline = run_stage("baseline", lambda: _baseline(lake, index, settings, baseline))
         run_stage("windows", lambda: _test(lake, index, settings, done))
         run_stage("tell", lambda: _tell(lake, index, settings))
         run_stage("models", lambda: _compare(lake, index, settings, done))

@@ -3,7 +3,7 @@
 Answers of held references count, since it is drift that decides about them; those of rejected ones do not.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.drift_samples import AUDIOS_OWN, EMBEDDING, MODELS_OWN, RECORDING, Sample, rates_of, samples_of
-from storage.answers import AnswerOf, answers_of, enabled_group
+from storage.answers import AnswerOf, GroupMember, answers_of, cuts, enabled_group
 from storage.history import as_it_is_now
 from storage.index import Index
 from storage.lake import Lake
@@ -83,7 +83,7 @@ def _evidence(lake: Lake, index: Index, file_ids: Collection[UUID]) -> Evidence:
         have_now = {one.file_id for one in now}
         current += now
         newest += now + list(_newest(one for one in found if one.file_id not in have_now))
-    described = rows_of(lake, index, "descriptors", newest)
+    described = rows_of(lake, index, "descriptors", _cut_as_now(index, group, newest))
     detected = rows_of(lake, index, "predictions", newest)
     facts = _facts(index, file_ids)
     durations = facts.select(RECORDING, "duration_s").drop_nulls()
@@ -101,6 +101,17 @@ def _evidence(lake: Lake, index: Index, file_ids: Collection[UUID]) -> Evidence:
         durations=in_version.select(RECORDING, "model").join(durations, on=RECORDING),
         asked=asked,
     )
+
+
+def _cut_as_now(index: Index, group: Sequence[GroupMember], answers: Iterable[AnswerOf]) -> list[AnswerOf]:
+    """Return the answers to utterances that were cut as they are now: others are described otherwise, without drift."""
+    known = cuts(index)
+    now = {member.name: known.get((member.name, member.version)) for member in group}
+    return [
+        one
+        for one in answers
+        if not (cut := known.get((one.model, one.model_version))) or cut == (now.get(one.model) or cut)
+    ]
 
 
 def rows_of(lake: Lake, index: Index, table: str, answers: Iterable[AnswerOf]) -> pl.DataFrame:

@@ -86,7 +86,9 @@ def judge(lake: Lake, index: Index, one: Closed, row: BaselineRow, baseline: Bas
         return _draft(index, one, row, reference, verdicts)
 
     entry = lake.commit(index, op="drift", key=one.window_id, plan=plan, started_at=started_at)
-    return None if entry is None else Tested(one.window_id, reference, one.window, verdicts, found)
+    if entry is None or entry.started_at != started_at:
+        return None
+    return Tested(one.window_id, reference, one.window, verdicts, found)
 
 
 def _closed(window: Window, arrivals: tuple[Waiting, ...]) -> Closed:

@@ -8,13 +8,16 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.shards import Scored
-from models.group import Group
+from models.group import Group, ModelSpec
+from models.registry import FAMILIES
+from storage.answers import CUT
 from storage.commit import Draft
 from storage.index import Index
 from storage.lake import Lake
@@ -39,8 +42,7 @@ class Answers:
 def record_group(lake: Lake, index: Index, group: Group, key: UUID) -> None:
     """Write the model group into the log, where it differs from the one that the log has last."""
     wanted = tuple(
-        GroupModel(model.name, model.version, model.task, model.enabled, {**model.settings, **model.search})
-        for model in group.models
+        GroupModel(model.name, model.version, model.task, model.enabled, _settings(model)) for model in group.models
     )
 
     def plan() -> Draft | None:
@@ -51,6 +53,13 @@ def record_group(lake: Lake, index: Index, group: Group, key: UUID) -> None:
         return Draft(group=wanted, counts={"models": len(wanted)})
 
     lake.commit(index, op="group", key=key, plan=plan, started_at=datetime.now(UTC))
+
+
+def _settings(model: ModelSpec) -> dict[str, Any]:
+    """Return everything that may be set and changes what a model finds."""
+    known = FAMILIES.get(model.family)
+    cut = {CUT: dict(model.utterances)} if known is None or known.utterances else {}
+    return {**model.settings, **model.search, **cut}
 
 
 def enabled_models(index: Index) -> list[tuple[str, str]]:

@@ -23,6 +23,13 @@ WITH undecided AS (SELECT seq FROM withheld WHERE seq NOT IN (SELECT seq FROM de
 usable AS (SELECT * FROM answers UNION ALL SELECT * FROM coverage WHERE seq IN (SELECT seq FROM undecided))
 """
 
+CUT: Final = "utterances"
+"""Among a model's settings: how the speech that it is given was cut into utterances."""
+
+_CUTS: Final = """
+SELECT DISTINCT name, version, settings::JSON ->> 'utterances' AS cut FROM group_models
+"""
+
 _USABLE: Final = f"""
 {_COUNTING} SELECT file_id, model, model_version, max(seq) AS seq FROM usable
 WHERE state <> 'failed' AND model = $model AND ($ids::UUID[] IS NULL OR file_id IN (SELECT unnest($ids::UUID[])))
@@ -106,6 +113,11 @@ def answers_of(index: Index, model: str, file_ids: Collection[UUID] | None = Non
     """Return the newest answer of every version of a model, for some recordings or all, those that failed left out."""
     ids = None if file_ids is None else list(file_ids)
     return [AnswerOf(**row) for row in index.query(_USABLE, {"model": model, "ids": ids})]
+
+
+def cuts(index: Index) -> dict[tuple[str, str], str]:
+    """Return how speech was cut for each version of each model, as JSON; empty where the log does not say."""
+    return {(row["name"], row["version"]): row["cut"] or "" for row in index.query(_CUTS)}
 
 
 def changes(index: Index) -> list[Change]:

@@ -120,7 +120,8 @@ class Settings(BaseSettings):
         ge=100,
         le=100_000,
         validation_alias="DRIFT_BASELINE_MIN",
-        description="Utterances that a baseline of drift must have; with fewer every verdict is `insufficient`.",
+        description="Utterances that a baseline of drift is made of; where erasures leave less than half, verdicts are "
+        "`insufficient`.",
     )
     drift_window_utterances: int = Field(
         100,

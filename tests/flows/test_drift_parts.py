@@ -75,6 +75,24 @@ def test_evidence_is_of_the_present_version_and_of_audio_what_there_is(world: Wo
     assert found.utterances.filter(pl.col("file_id") == ids[0].bytes)["level_dbfs"].max() < -30
 
 
+def test_evidence_leaves_out_utterances_that_were_cut_otherwise(world: World) -> None:
+    def group(version: str, pad_s: float) -> None:
+        settings = {"utterances": {"pad_s": pad_s}}
+        world.version = version
+        world.author.commit("group", group=(GroupModel("m", version, "phrases", True, settings),))
+
+    group("v2", 0.1)
+    ids = world.come(4)
+    group("v3", 0.5)
+    assert evidence(world.lake, world.index, ids).utterances.height == 0
+    world.answer(ids[:1])
+    assert evidence(world.lake, world.index, ids).utterances.height == UTTERANCES
+    group("v4", 0.5)
+    assert evidence(world.lake, world.index, ids).utterances.height == UTTERANCES, (
+        "another phrase cuts nothing otherwise"
+    )
+
+
 def test_evidence_counts_held_references_and_not_rejected_ones(world: World) -> None:
     ids = world.come(2, held=True)
     index = world.author.index
@@ -209,7 +227,7 @@ def test_a_window_that_another_run_has_tested_is_left_alone(world: World) -> Non
     (other,) = closed(index, WindowRule(utterances=20, hours=24))[:1]
     baseline = fitted(world.lake, index, row, LEAST)
     assert judge(world.lake, index, other, row, baseline, Budget()) is not None
-    assert judge(world.lake, index, one, row, baseline, Budget()) is not None, "the same key: it is done"
+    assert judge(world.lake, index, one, row, baseline, Budget()) is None, "what counts is what the other run said"
     assert len(windows(index)) == 1
     rest = closed(index, WindowRule(utterances=10, hours=24))
     assert rest[0].arrivals[0].file_id not in files_of_window(index, other.window_id)
