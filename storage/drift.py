@@ -187,8 +187,8 @@ def waiting(index: Index) -> list[Waiting]:
     """Return the recordings that are in no baseline and no window, in the order in which they came.
 
     Held refreshes count; of rejected ones recordings come again once they are computed again, or at once where another
-    refresh has them, however long ago, but for those of baselines. Those of the demo never come, nor those of which every
-    model failed.
+    refresh has them, however long ago, but for those of baselines. Those of the demo never come, nor those of which
+    every model failed.
 
     Args:
         index: Needs sources, coverage, baselines and drift_files.
