@@ -39,7 +39,7 @@ def predicted(service: Service) -> dict[str, dict]:
         done = [file for file in files if file["reference"]]
         return files if len(files) >= total and len(done) == len(files) else []
 
-    files = service.wait("predictions of all prompts", 900, all_predicted)
+    files = service.wait("predictions of all prompts", 1800, all_predicted)
     # A reference is seen as soon as it is published, and its run ends a moment later.
     service.wait("the end of the run", 60, lambda: not service.runs("infer", "PENDING", "RUNNING"))
     return {file["id"]: file for file in files}
