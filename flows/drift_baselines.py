@@ -22,7 +22,7 @@ from models.drift import LEAST_RECORDINGS, Baseline
 from models.errors import DriftError
 from storage.answers import answers_of, enabled_group
 from storage.commit import Draft
-from storage.drift import BaselineRow, Waiting, active_baseline, baselines, files_of_window, waiting
+from storage.drift import BaselineRow, Waiting, active_baseline, baselines, files_of_window, table_of_files, waiting
 from storage.index import Index
 from storage.lake import Lake
 from storage.tables import table_from_rows
@@ -183,19 +183,10 @@ def _draft(index: Index, name: str, chosen: str, recordings: Sequence[Waiting]) 
     baseline_id = _id(name, version, recordings)
     counts = {"recordings": len(recordings), "utterances": sum(one.utterances for one in recordings)}
     row = {"baseline_id": baseline_id, "name": name, "version": version, "chosen": chosen, **counts}
-    members = [
-        {
-            "file_id": one.file_id,
-            "window_id": baseline_id,
-            "arrived_seq": one.seq,
-            "utterances": one.utterances,
-        }
-        for one in recordings
-    ]
     return Draft(
         {
             "baselines": table_from_rows("baselines", [row | {"made_at": datetime.now(UTC)}]),
-            "drift_files": table_from_rows("drift_files", members),
+            "drift_files": table_of_files(baseline_id, recordings),
         },
         counts=counts,
     )

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from flows.drift_evidence import Evidence, evidence
@@ -13,18 +13,13 @@ from models.drift_samples import AUDIOS_OWN
 from models.drift_verdicts import Budget, Outcome, Verdict, expected_windows, verdict_of
 from models.drift_windows import Arrival, Window, WindowRule, closed_windows
 from storage.commit import Draft
-from storage.drift import BaselineRow, Waiting, closed_at, waiting
+from storage.drift import BaselineRow, Waiting, are_waiting, closed_at, table_of_files, waiting
 from storage.index import Index
 from storage.lake import Lake
 from storage.tables import table_from_rows
 
 TICK: Final = timedelta(microseconds=1)
 _NAMESPACE: Final = UUID("c3b1a3c5-6d6b-5b39-8a53-0b8c1c2f2a41")
-
-_KNOWN: Final = """
-SELECT file_id FROM drift_files WHERE file_id IN (SELECT unnest(?::UUID[]))
-AND arrived_seq NOT IN (SELECT seq FROM withheld WHERE seq IN (SELECT seq FROM decisions)) LIMIT 1
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +76,7 @@ def judge(lake: Lake, index: Index, one: Closed, row: BaselineRow, baseline: Bas
     reference = _reference(index, max(arrival.seq for arrival in one.arrivals))
 
     def plan() -> Draft | None:
-        if index.query(_KNOWN, [[arrival.file_id for arrival in one.arrivals]]):
+        if not are_waiting(index, [arrival.file_id for arrival in one.arrivals]):
             return None
         return _draft(index, one, row, reference, verdicts)
 
@@ -112,6 +107,23 @@ def _reference(index: Index, seq: int) -> UUID:
 
 def _draft(index: Index, one: Closed, row: BaselineRow, reference: UUID, verdicts: tuple[Verdict, ...]) -> Draft:
     erased = index.erased([arrival.file_id for arrival in one.arrivals])
+    left = [arrival for arrival in one.arrivals if arrival.file_id not in erased]
+    tables = {
+        "drift": table_from_rows("drift", _tests(one, row, reference, verdicts)),
+        "drift_files": table_of_files(one.window_id, left),
+    }
+    return Draft(
+        tables,
+        counts={
+            "recordings": len(one.arrivals),
+            "utterances": one.window.utterances,
+            "tests": sum(each.p_value is not None for each in verdicts),
+            "drifted": sum(each.is_drift for each in verdicts),
+        },
+    )
+
+
+def _tests(one: Closed, row: BaselineRow, reference: UUID, verdicts: tuple[Verdict, ...]) -> list[dict[str, Any]]:
     window = {
         "window_id": one.window_id,
         "reference": reference,
@@ -122,7 +134,7 @@ def _draft(index: Index, one: Closed, row: BaselineRow, reference: UUID, verdict
         "recordings": len(one.arrivals),
         "utterances": one.window.utterances,
     }
-    tests = [
+    return [
         window
         | {
             "detector": each.detector,
@@ -137,23 +149,3 @@ def _draft(index: Index, one: Closed, row: BaselineRow, reference: UUID, verdict
         }
         for place, each in enumerate(verdicts)
     ]
-    members = [
-        {
-            "file_id": arrival.file_id,
-            "window_id": one.window_id,
-            "arrived_seq": arrival.seq,
-            "utterances": arrival.utterances,
-        }
-        for arrival in one.arrivals
-        if arrival.file_id not in erased
-    ]
-    tables = {"drift": table_from_rows("drift", tests), "drift_files": table_from_rows("drift_files", members)}
-    return Draft(
-        tables,
-        counts={
-            "recordings": len(one.arrivals),
-            "utterances": one.window.utterances,
-            "tests": sum(each.p_value is not None for each in verdicts),
-            "drifted": sum(each.is_drift for each in verdicts),
-        },
-    )
