@@ -23,6 +23,7 @@ from flows.drift_examples import Side
 from flows.drift_models import Compared, compare
 from flows.drift_report import ComparedWindow, report, rows
 from flows.drift_windows import Tested, closed, judge
+from flows.drift_work import passed
 from flows.notify import Drifted, Kind, Notice, emit_drift
 from flows.runs import FIRST_BASELINE, commit_key, end_quietly
 from models.drift_verdicts import Budget
@@ -34,9 +35,7 @@ from storage.drift import (
     BaselineRow,
     TestRow,
     Window,
-    active_baseline,
     files_of_window,
-    held,
     turns,
     waiting,
     window,
@@ -110,7 +109,7 @@ def drift(baseline: NewBaseline = None, release_held: Released = (), reject_held
         run_stage("windows", lambda: _test(lake, index, settings, done))
         run_stage("tell", lambda: _tell(lake, index, settings))
         run_stage("models", lambda: _compare(lake, index, settings, done))
-        done.released += run_stage("held", lambda: release_passed(lake, index, _passed(index)))
+        done.released += run_stage("held", lambda: release_passed(lake, index, passed(index, waiting(index))))
         _report(lake, index, settings, done)
     drifted = any(one.verdict == "drift" for one in done.tested)
     return Completed(name="Drift", message=str(done)) if drifted else Completed(message=str(done))
@@ -204,13 +203,6 @@ def _compare(lake: Lake, index: Index, settings: Settings, done: Done) -> None:
                 *(change.model, change.before_version, change.after_version),
                 *(total.agreement, total.kappa, found.recordings),
             )
-
-
-def _passed(index: Index) -> list[UUID]:
-    """Return the held references of which nothing waits for a window, and nothing that they brought has drifted."""
-    has_baseline = active_baseline(index) is not None
-    waits = {one.file_id for one in waiting(index)} if has_baseline else set()
-    return [one.reference for one in held(index) if not one.has_drifted and not one.file_ids & waits]
 
 
 def _report(lake: Lake, index: Index, settings: Settings, done: Done) -> None:
