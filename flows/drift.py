@@ -4,7 +4,7 @@ It runs when infer asks for it, because there is something to do, and every hour
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
@@ -42,6 +42,7 @@ from storage.drift import (
 )
 from storage.index import PLANNING_TABLES, Index
 from storage.lake import Lake
+from storage.recordings import names_of
 from storage.settings import Settings, get_settings
 from storage.told import read_told, write_told
 
@@ -77,15 +78,13 @@ class Done:
 
     def __str__(self) -> str:
         drifted = [one for one in self.tested if one.verdict == "drift"]
+        decided = ("released", self.released), ("rejected", self.rejected)
         said = [f"{len(self.tested)} windows tested"] if self.tested else []
         said += [f"drift in {len(drifted)}, first in {drifted[-1].verdicts[0].descriptor}"] if drifted else []
         said += [f"{len(self.compared)} models compared with what they were"] if self.compared else []
-        said += [f"{len(ids)} references {what}" for what, ids in self._decided() if ids]
+        said += [f"{len(ids)} references {what}" for what, ids in decided if ids]
         said += [f"{self.left} windows are left for the next run"] if self.left else []
         return "; ".join(said) or "Nothing to do"
-
-    def _decided(self) -> list[tuple[str, list[UUID]]]:
-        return [("released", self.released), ("rejected", self.rejected)]
 
 
 @flow(name="drift", description="Look for drift in what came in, and decide about references that are held.")
@@ -180,7 +179,7 @@ def _tell(lake: Lake, index: Index, settings: Settings) -> None:
             get_run_logger().warning("drift has %s, window %s: %s", kind, turn.window_id, named or "nothing drifts")
         if "notify" in settings.on_drift:
             emit_drift(kind, _notice(told_of, told_of.baseline, drifted), settings.public_url)
-    if known and known[-1] != told:
+    if known:
         write_told(lake.store, known[-1])
 
 
@@ -219,9 +218,10 @@ def _report(lake: Lake, index: Index, settings: Settings, done: Done) -> None:
 def _shown(lake: Lake, index: Index, done: Done) -> list[ComparedWindow]:
     if done.baseline is None:
         return []
-    row = done.baseline
+    row, shown = done.baseline, done.tested[-SHOWN:]
     before = _side(evidence(lake, index, files_of_window(index, row.baseline_id)))
-    names = _names(index)
+    ids = [UUID(id_) for one in shown for id_ in one.window.recordings]
+    names = {str(file_id): name for file_id, name in names_of(index, ids).items()}
     history = _history(index)
     return [
         ComparedWindow(
@@ -239,9 +239,9 @@ def _shown(lake: Lake, index: Index, done: Done) -> list[ComparedWindow]:
             before=before,
             now=_side(one.evidence),
             history=history,
-            names=names(one.window.recordings),
+            names=names,
         )
-        for one in done.tested[-SHOWN:]
+        for one in shown
     ]
 
 
@@ -250,18 +250,6 @@ def _side(found: Evidence) -> Side:
     place = ["file_id", "channel", "utterance"]
     utterances = found.utterances.join(found.answers.drop("start_s", "end_s"), on=place, how="left")
     return Side(utterances, found.predictions, found.durations)
-
-
-def _names(index: Index) -> Callable[[Iterable[str]], dict[str, str]]:
-    def names(recordings: Iterable[str]) -> dict[str, str]:
-        ids = [UUID(one) for one in recordings]
-        sql = (
-            "SELECT file_id, arg_min(name, seen_at) AS name FROM sources"
-            " WHERE file_id IN (SELECT unnest(?::UUID[])) GROUP BY file_id"
-        )
-        return {str(row["file_id"]): row["name"] for row in index.query(sql, [ids])}
-
-    return names
 
 
 def _history(index: Index) -> pl.DataFrame:

@@ -14,6 +14,7 @@ from models.drift_verdicts import Budget, Outcome, Verdict, expected_windows, ve
 from models.drift_windows import Arrival, Window, WindowRule, closed_windows
 from storage.commit import Draft
 from storage.drift import BaselineRow, Waiting, are_waiting, closed_at, table_of_files, waiting
+from storage.history import reference_at
 from storage.index import Index
 from storage.lake import Lake
 from storage.tables import table_from_rows
@@ -73,7 +74,7 @@ def judge(lake: Lake, index: Index, one: Closed, row: BaselineRow, baseline: Bas
         Verdict("ks", name, None, None, None, "insufficient", reason="nothing of the baseline is left")
         for name in AUDIOS_OWN
     )
-    reference = _reference(index, max(arrival.seq for arrival in one.arrivals))
+    reference = reference_at(index, max(arrival.seq for arrival in one.arrivals))
 
     def plan() -> Draft | None:
         if not are_waiting(index, [arrival.file_id for arrival in one.arrivals]):
@@ -98,11 +99,6 @@ def _in_time(arrivals: Iterable[Waiting]) -> Iterator[Arrival]:
         if last is None or one.seq != last[0]:
             last = one.seq, one.at if last is None else max(one.at, last[1] + TICK)
         yield Arrival(one.file_id.hex, last[1], one.utterances)
-
-
-def _reference(index: Index, seq: int) -> UUID:
-    rows = index.query("SELECT reference FROM entries WHERE seq = ?", [seq])
-    return UUID(str(rows[0]["reference"]))
 
 
 def _draft(index: Index, one: Closed, row: BaselineRow, reference: UUID, verdicts: tuple[Verdict, ...]) -> Draft:
