@@ -225,13 +225,13 @@ def _shown(lake: Lake, index: Index, done: Done) -> list[ComparedWindow]:
     history = _history(index)
     return [
         ComparedWindow(
-            window=one.window_id,
+            window_id=one.window_id,
             opened_at=one.window.opened_at,
             closed_at=one.window.closed_at,
             closed_by=one.window.closed_by,
             recordings=len(one.window.recordings),
             utterances=one.window.utterances,
-            baseline=row.baseline_id,
+            baseline_id=row.baseline_id,
             baseline_name=f"{row.name}, version {row.version}",
             baseline_recordings=row.recordings,
             baseline_utterances=row.utterances,
@@ -255,7 +255,7 @@ def _side(found: Evidence) -> Side:
 def _history(index: Index) -> pl.DataFrame:
     """Return the tests of earlier windows, in order of time."""
     sql = """
-        SELECT window_id::VARCHAR AS "window", baseline_id::VARCHAR AS baseline, closed_at, descriptor,
+        SELECT window_id::VARCHAR AS window_id, baseline_id::VARCHAR AS baseline_id, closed_at, descriptor,
                detector, statistic, p_value, threshold, verdict
         FROM drift WHERE detector <> 'model_change'
           AND seq IN (SELECT DISTINCT seq FROM drift ORDER BY seq DESC LIMIT ?) ORDER BY seq, place

@@ -67,8 +67,8 @@ def compared(
     history = pl.DataFrame(
         [
             {
-                "window": uuid.UUID(int=100 + window).bytes,
-                "baseline": BASELINE_ID.bytes,
+                "window_id": str(uuid.UUID(int=100 + window)),
+                "baseline_id": str(BASELINE_ID),
                 "closed_at": OPENED_AT + timedelta(hours=window),
                 "detector": verdict.detector,
                 "descriptor": verdict.descriptor,
@@ -83,13 +83,13 @@ def compared(
         infer_schema_length=None,
     )
     return ComparedWindow(
-        window=uuid.UUID(int=1000 + number),
+        window_id=uuid.UUID(int=1000 + number),
         opened_at=closed_at - timedelta(hours=1),
         closed_at=closed_at,
         closed_by="size",
         recordings=now.durations.height,
         utterances=now.utterances.height,
-        baseline=BASELINE_ID,
+        baseline_id=BASELINE_ID,
         baseline_name="telephone 1",
         baseline_recordings=before.durations.height,
         baseline_utterances=before.utterances.height,
