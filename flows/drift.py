@@ -20,9 +20,9 @@ from pydantic import Field
 from flows.drift_baselines import ChosenBaseline, choose_baseline, first_baseline, fitted
 from flows.drift_evidence import Evidence, evidence
 from flows.drift_examples import Side
-from flows.drift_models import Compared, compare
-from flows.drift_report import ComparedWindow, report, rows
-from flows.drift_windows import Tested, closed, judge
+from flows.drift_models import ComparedModel, compare
+from flows.drift_report import ReportedWindow, report, rows
+from flows.drift_windows import TestedWindow, closed, judge
 from flows.drift_work import passed
 from flows.notify import Drifted, Kind, Notice, emit_drift
 from flows.runs import FIRST_BASELINE, commit_key, end_quietly
@@ -70,8 +70,8 @@ class Done:
     """What a run came to."""
 
     baseline: BaselineRow | None = None
-    tested: list[Tested] = field(default_factory=list)
-    compared: list[Compared] = field(default_factory=list)
+    tested: list[TestedWindow] = field(default_factory=list)
+    compared: list[ComparedModel] = field(default_factory=list)
     released: list[UUID] = field(default_factory=list)
     rejected: list[UUID] = field(default_factory=list)
     left: int = 0  # windows for the next run
@@ -215,7 +215,7 @@ def _report(lake: Lake, index: Index, settings: Settings, done: Done) -> None:
         )
 
 
-def _shown(lake: Lake, index: Index, done: Done) -> list[ComparedWindow]:
+def _shown(lake: Lake, index: Index, done: Done) -> list[ReportedWindow]:
     if done.baseline is None:
         return []
     row, shown = done.baseline, done.tested[-SHOWN:]
@@ -224,7 +224,7 @@ def _shown(lake: Lake, index: Index, done: Done) -> list[ComparedWindow]:
     names = {str(file_id): name for file_id, name in names_of(index, ids).items()}
     history = _history(index)
     return [
-        ComparedWindow(
+        ReportedWindow(
             window_id=one.window_id,
             opened_at=one.window.opened_at,
             closed_at=one.window.closed_at,

@@ -23,7 +23,7 @@ from storage.tables import table_from_rows
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ComparedModel:
     """What a change came to."""
 
     reference: UUID
@@ -31,7 +31,7 @@ class Compared:
     recordings: int
 
 
-def compare(lake: Lake, index: Index, change: Change) -> Compared | None:
+def compare(lake: Lake, index: Index, change: Change) -> ComparedModel | None:
     """Compare two versions and commit what comes of it; None where another run has been faster."""
     started_at = datetime.now(UTC)
     found = as_it_is_now(index, lambda: _compared(lake, index, change))
@@ -53,7 +53,7 @@ def compare(lake: Lake, index: Index, change: Change) -> Compared | None:
     }
     draft = Draft({"drift": table_from_rows("drift", [row])}, counts={"recordings": len(change.after)})
     entry = lake.commit(index, op="drift", key=change.comparison_id, plan=lambda: draft, started_at=started_at)
-    return None if entry is None else Compared(reference, found, len(change.after))
+    return None if entry is None else ComparedModel(reference, found, len(change.after))
 
 
 def _compared(lake: Lake, index: Index, change: Change) -> ModelChange:

@@ -52,7 +52,7 @@ EFFECTS: Final = {"ks": "KS distance", "mmd": "MMD²", "chi_square": "chi-square
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ComparedWindow:
+class ReportedWindow:
     """A closed window that was tested, and what it was tested against."""
 
     window_id: UUID
@@ -79,13 +79,13 @@ class ComparedWindow:
         return [each for each in self.verdicts if each.is_drift]
 
 
-def rows(tested: Iterable[ComparedWindow], changes: Iterable[ModelChange] = ()) -> list[dict[str, Any]]:
+def rows(tested: Iterable[ReportedWindow], changes: Iterable[ModelChange] = ()) -> list[dict[str, Any]]:
     """Return the table of a run: a row per window, with the test whose descriptor moved most, and per model change."""
     found = [_row(each) for each in tested] + [_of_change(each) for each in changes]
     return [dict.fromkeys(COLUMNS, "") | each for each in found]
 
 
-def report(tested: Sequence[ComparedWindow], public_url: str, changes: Sequence[ModelChange] = ()) -> str:
+def report(tested: Sequence[ReportedWindow], public_url: str, changes: Sequence[ModelChange] = ()) -> str:
     """Return the report of a run in Markdown, below LARGEST characters.
 
     Args:
@@ -108,7 +108,7 @@ def report(tested: Sequence[ComparedWindow], public_url: str, changes: Sequence[
     return joined(parts)
 
 
-def _sentence(tested: Sequence[ComparedWindow], changes: Sequence[ModelChange]) -> str:
+def _sentence(tested: Sequence[ReportedWindow], changes: Sequence[ModelChange]) -> str:
     of_changes = f"{len(changes)} model change{'s' if len(changes) > 1 else ''} compared on the same recordings."
     if not tested:
         return of_changes if changes else "No window has closed."
@@ -130,7 +130,7 @@ def _sentence(tested: Sequence[ComparedWindow], changes: Sequence[ModelChange]) 
     return " ".join([of_windows, against, *([of_changes] if changes else [])])
 
 
-def _count(some: Sequence[ComparedWindow], of: Sequence[ComparedWindow]) -> str:
+def _count(some: Sequence[ReportedWindow], of: Sequence[ReportedWindow]) -> str:
     return "the one window that closed" if len(of) == 1 else f"{len(some)} of {len(of)} windows that closed"
 
 
@@ -145,7 +145,7 @@ def _finding(verdict: Verdict) -> str:
     )
 
 
-def _drifted(tested: ComparedWindow, public_url: str) -> list[str]:
+def _drifted(tested: ReportedWindow, public_url: str) -> list[str]:
     """Return a window that drifted: what did, in pictures and examples."""
     parts = [
         f"## Window of {_time(tested.opened_at)} to {_time(tested.closed_at)}",
@@ -169,7 +169,7 @@ def _drifted(tested: ComparedWindow, public_url: str) -> list[str]:
     return parts
 
 
-def _quiet(tested: Sequence[ComparedWindow]) -> list[str]:
+def _quiet(tested: Sequence[ReportedWindow]) -> list[str]:
     """Return the tests that came closest to drift over time, where none drifted."""
     suspicious = sorted(
         (each for each in tested[-1].verdicts if each.p_value is not None),
@@ -208,7 +208,7 @@ def _link(example: Example, names: Mapping[str, str], public_url: str) -> str:
     return f"{name}, [{', '.join([*where, when])}]({example.url(public_url)}): {value}"
 
 
-def _history(*tested: ComparedWindow) -> pl.DataFrame:
+def _history(*tested: ReportedWindow) -> pl.DataFrame:
     """Return earlier tests and those of these windows, in order of time, each once."""
     new = pl.DataFrame(
         [
@@ -230,7 +230,7 @@ def _history(*tested: ComparedWindow) -> pl.DataFrame:
     )
 
 
-def _row(tested: ComparedWindow) -> dict[str, Any]:
+def _row(tested: ReportedWindow) -> dict[str, Any]:
     first = tested.verdicts[0]
     return {
         "window closed at": _time(tested.closed_at),
@@ -259,7 +259,7 @@ def _of_change(change: ModelChange) -> dict[str, Any]:
     }
 
 
-def _windows(tested: Sequence[ComparedWindow]) -> str:
+def _windows(tested: Sequence[ReportedWindow]) -> str:
     head = ("window closed at", "recordings", "utterances", "verdict", "moved most", "p-value", "threshold")
     found = [_row(each) for each in tested[-LISTED:]]
     return table(head, [[code(row[name]) if name == "moved most" else row[name] for name in head] for row in found])

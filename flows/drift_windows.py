@@ -24,7 +24,7 @@ _NAMESPACE: Final = UUID("c3b1a3c5-6d6b-5b39-8a53-0b8c1c2f2a41")
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class ClosedWindow:
     """A window that has closed and was not tested yet."""
 
     window_id: UUID
@@ -33,7 +33,7 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class TestedWindow:
     """A window with what its tests said, as the log has it now."""
 
     window_id: UUID
@@ -48,14 +48,16 @@ class Tested:
         return verdict_of(self.verdicts)
 
 
-def closed(index: Index, rule: WindowRule, now: datetime | None = None) -> list[Closed]:
+def closed(index: Index, rule: WindowRule, now: datetime | None = None) -> list[ClosedWindow]:
     """Return the windows that have closed by now and were not tested, in order."""
     arrivals = {one.file_id.hex: one for one in waiting(index)}
     found = closed_windows(_in_time(arrivals.values()), now or datetime.now(UTC), rule)
     return [_closed(window, tuple(arrivals[name] for name in window.recordings)) for window in found]
 
 
-def judge(lake: Lake, index: Index, one: Closed, row: BaselineRow, baseline: Baseline, budget: Budget) -> Tested | None:
+def judge(
+    lake: Lake, index: Index, one: ClosedWindow, row: BaselineRow, baseline: Baseline, budget: Budget
+) -> TestedWindow | None:
     """Compare a window with its baseline and commit what comes of it; None where another run has been faster.
 
     Args:
@@ -84,12 +86,12 @@ def judge(lake: Lake, index: Index, one: Closed, row: BaselineRow, baseline: Bas
     entry = lake.commit(index, op="drift", key=one.window_id, plan=plan, started_at=started_at)
     if entry is None or entry.started_at != started_at:
         return None
-    return Tested(one.window_id, reference, one.window, verdicts, found)
+    return TestedWindow(one.window_id, reference, one.window, verdicts, found)
 
 
-def _closed(window: Window, arrivals: tuple[Waiting, ...]) -> Closed:
+def _closed(window: Window, arrivals: tuple[Waiting, ...]) -> ClosedWindow:
     first = arrivals[0]
-    return Closed(uuid.uuid5(_NAMESPACE, f"{first.seq}/{first.file_id}"), window, arrivals)
+    return ClosedWindow(uuid.uuid5(_NAMESPACE, f"{first.seq}/{first.file_id}"), window, arrivals)
 
 
 def _in_time(arrivals: Iterable[Waiting]) -> Iterator[Arrival]:
@@ -101,7 +103,7 @@ def _in_time(arrivals: Iterable[Waiting]) -> Iterator[Arrival]:
         yield Arrival(one.file_id.hex, last[1], one.utterances)
 
 
-def _draft(index: Index, one: Closed, row: BaselineRow, reference: UUID, verdicts: tuple[Verdict, ...]) -> Draft:
+def _draft(index: Index, one: ClosedWindow, row: BaselineRow, reference: UUID, verdicts: tuple[Verdict, ...]) -> Draft:
     erased = index.erased([arrival.file_id for arrival in one.arrivals])
     left = [arrival for arrival in one.arrivals if arrival.file_id not in erased]
     tables = {
@@ -119,7 +121,7 @@ def _draft(index: Index, one: Closed, row: BaselineRow, reference: UUID, verdict
     )
 
 
-def _tests(one: Closed, row: BaselineRow, reference: UUID, verdicts: tuple[Verdict, ...]) -> list[dict[str, Any]]:
+def _tests(one: ClosedWindow, row: BaselineRow, reference: UUID, verdicts: tuple[Verdict, ...]) -> list[dict[str, Any]]:
     window = {
         "window_id": one.window_id,
         "reference": reference,
