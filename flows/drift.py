@@ -20,10 +20,10 @@ from pydantic import Field
 from flows.drift_baselines import ChosenBaseline, choose_baseline, first_baseline, fitted
 from flows.drift_evidence import Evidence, evidence
 from flows.drift_examples import Side
-from flows.drift_models import ComparedModel, compare
 from flows.drift_report import ReportedWindow, report, rows
 from flows.drift_windows import TestedWindow, closed, judge
 from flows.drift_work import passed
+from flows.model_changes import ComparedModel, compare
 from flows.notify import Drifted, Kind, Notice, emit_drift
 from flows.runs import FIRST_BASELINE, commit_key, end_quietly
 from models.drift_verdicts import Budget

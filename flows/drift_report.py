@@ -15,9 +15,9 @@ import numpy as np
 import polars as pl
 
 from flows import drift_pictures
-from flows.drift_changes import change_report
 from flows.drift_examples import Example, Measured, Side, examples, grown, measured, with_unit
 from flows.drift_markdown import code, folded, image, joined, number, table
+from flows.model_change_report import change_report
 from models.drift_verdicts import Verdict, verdict_of
 from models.model_change import ModelChange
 

@@ -18,9 +18,9 @@ from flows.drift_baselines import (
     forget_fitted,
 )
 from flows.drift_evidence import evidence
-from flows.drift_models import compare
 from flows.drift_windows import closed, judge
 from flows.drift_work import work_for_drift
+from flows.model_changes import compare
 from models.drift_verdicts import Budget
 from models.drift_windows import WindowRule
 from models.errors import DriftError

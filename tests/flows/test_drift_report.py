@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from flows import drift_examples, drift_markdown
-from flows.drift_changes import change_report
 from flows.drift_examples import UNITS, Side, embedding_distances, examples, measured
 from flows.drift_markdown import code
 from flows.drift_report import ReportedWindow, report, rows
+from flows.model_change_report import change_report
 from models.drift_samples import NONE_AT, Sample
 from models.drift_verdicts import Verdict
 from models.model_change import model_change
