@@ -7,12 +7,12 @@ from fastapi import APIRouter, Query, Request
 
 from api.answers import JSON
 from api.dependencies import Service, ServiceDep
-from api.drift_answers import ReferenceDriftAnswer, Verdict, WindowAnswer, reference_drift_answer, window_answer
+from api.drift_answers import ReferenceDriftAnswer, WindowAnswer, reference_drift_answer, window_answer
 from api.paging import next_link
 from api.problems import GoneProblem, NotFoundProblem, problems
 from api.references import ReferenceInPath, asked_for
 from api.routing import reads
-from storage.drift import Window, count_waiting, is_drifting, verdicts, window, windows, windows_of_reference
+from storage.drift import Outcome, Window, count_waiting, is_drifting, verdicts, window, windows, windows_of_reference
 from storage.history import as_it_is_now
 
 router = APIRouter(prefix="/api/drift", tags=["drift"])
@@ -34,7 +34,7 @@ def list_windows(
     after: Annotated[
         UUID | None, Query(description="Only older ones than this: the last one of the page before.")
     ] = None,
-    verdict: Annotated[Verdict | None, Query(description="Only those that say this.")] = None,
+    verdict: Annotated[Outcome | None, Query(description="Only those that say this.")] = None,
 ) -> JSON:
     """Windows that are closed, and comparisons of two versions of a model, newest first; `Link` leads to the next page.
 

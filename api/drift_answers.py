@@ -12,8 +12,6 @@ from api.reference_answers import ID_SHOWN, DriftVerdict, State
 from storage.drift import BaselineRow, Outcome, TestRow, Window
 from storage.history import Reference
 
-Verdict = Literal["drift", "no_drift", "insufficient", "model_change"]
-
 WINDOW_ID_SHOWN: Final = "7c9e6679-7425-50de-944b-e07fc1f90ae7"
 _URL: Final = "http://localhost:8000/api"
 
@@ -49,7 +47,7 @@ class DriftTest(BaseModel):
     effect: float | None = Field(
         description="The largest difference of probability, from 0 to 1. Null: this test has none.", examples=[0.62]
     )
-    verdict: Verdict = Field(
+    verdict: Outcome = Field(
         description="`insufficient`: too little data to say anything. `model_change` is never drift.",
         examples=["drift"],
     )
@@ -68,7 +66,7 @@ class WindowAnswer(BaseModel):
         "were compared on the same recordings.",
         examples=["window"],
     )
-    verdict: Verdict = Field(
+    verdict: Outcome = Field(
         description="Of a window `drift` where one of its tests says so, else `no_drift` where one does, else "
         "`insufficient`: too little data to say anything. Of a changed model always `model_change`.",
         examples=["drift"],

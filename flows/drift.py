@@ -4,7 +4,7 @@ It runs when infer asks for it, because there is something to do, and every hour
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
@@ -20,9 +20,10 @@ from pydantic import Field
 from flows.drift_baselines import ChosenBaseline, choose_baseline, first_baseline, fitted
 from flows.drift_evidence import Evidence, evidence
 from flows.drift_examples import Side
-from flows.drift_models import Compared, compare
-from flows.drift_report import ComparedWindow, report, rows
-from flows.drift_windows import Tested, closed, judge
+from flows.drift_report import ReportedWindow, report, rows
+from flows.drift_windows import TestedWindow, closed, judge
+from flows.drift_work import passed
+from flows.model_changes import ComparedModel, compare
 from flows.notify import Drifted, Kind, Notice, emit_drift
 from flows.runs import FIRST_BASELINE, commit_key, end_quietly
 from models.drift_verdicts import Budget
@@ -34,15 +35,14 @@ from storage.drift import (
     BaselineRow,
     TestRow,
     Window,
-    active_baseline,
     files_of_window,
-    held,
     turns,
     waiting,
     window,
 )
 from storage.index import PLANNING_TABLES, Index
 from storage.lake import Lake
+from storage.recordings import names_of
 from storage.settings import Settings, get_settings
 from storage.told import read_told, write_told
 
@@ -70,23 +70,21 @@ class Done:
     """What a run came to."""
 
     baseline: BaselineRow | None = None
-    tested: list[Tested] = field(default_factory=list)
-    compared: list[Compared] = field(default_factory=list)
+    tested: list[TestedWindow] = field(default_factory=list)
+    compared: list[ComparedModel] = field(default_factory=list)
     released: list[UUID] = field(default_factory=list)
     rejected: list[UUID] = field(default_factory=list)
     left: int = 0  # windows for the next run
 
     def __str__(self) -> str:
         drifted = [one for one in self.tested if one.verdict == "drift"]
+        decided = ("released", self.released), ("rejected", self.rejected)
         said = [f"{len(self.tested)} windows tested"] if self.tested else []
         said += [f"drift in {len(drifted)}, first in {drifted[-1].verdicts[0].descriptor}"] if drifted else []
         said += [f"{len(self.compared)} models compared with what they were"] if self.compared else []
-        said += [f"{len(ids)} references {what}" for what, ids in self._decided() if ids]
+        said += [f"{len(ids)} references {what}" for what, ids in decided if ids]
         said += [f"{self.left} windows are left for the next run"] if self.left else []
         return "; ".join(said) or "Nothing to do"
-
-    def _decided(self) -> list[tuple[str, list[UUID]]]:
-        return [("released", self.released), ("rejected", self.rejected)]
 
 
 @flow(name="drift", description="Look for drift in what came in, and decide about references that are held.")
@@ -110,7 +108,7 @@ def drift(baseline: NewBaseline = None, release_held: Released = (), reject_held
         run_stage("windows", lambda: _test(lake, index, settings, done))
         run_stage("tell", lambda: _tell(lake, index, settings))
         run_stage("models", lambda: _compare(lake, index, settings, done))
-        done.released += run_stage("held", lambda: release_passed(lake, index, _passed(index)))
+        done.released += run_stage("held", lambda: release_passed(lake, index, passed(index, waiting(index))))
         _report(lake, index, settings, done)
     drifted = any(one.verdict == "drift" for one in done.tested)
     return Completed(name="Drift", message=str(done)) if drifted else Completed(message=str(done))
@@ -181,7 +179,7 @@ def _tell(lake: Lake, index: Index, settings: Settings) -> None:
             get_run_logger().warning("drift has %s, window %s: %s", kind, turn.window_id, named or "nothing drifts")
         if "notify" in settings.on_drift:
             emit_drift(kind, _notice(told_of, told_of.baseline, drifted), settings.public_url)
-    if known and known[-1] != told:
+    if known:
         write_told(lake.store, known[-1])
 
 
@@ -206,13 +204,6 @@ def _compare(lake: Lake, index: Index, settings: Settings, done: Done) -> None:
             )
 
 
-def _passed(index: Index) -> list[UUID]:
-    """Return the held references of which nothing waits for a window, and nothing that they brought has drifted."""
-    has_baseline = active_baseline(index) is not None
-    waits = {one.file_id for one in waiting(index)} if has_baseline else set()
-    return [one.reference for one in held(index) if not one.has_drifted and not one.file_ids & waits]
-
-
 def _report(lake: Lake, index: Index, settings: Settings, done: Done) -> None:
     """Show in Prefect's UI what the run came to."""
     changed = [one.change for one in done.compared]
@@ -224,22 +215,23 @@ def _report(lake: Lake, index: Index, settings: Settings, done: Done) -> None:
         )
 
 
-def _shown(lake: Lake, index: Index, done: Done) -> list[ComparedWindow]:
+def _shown(lake: Lake, index: Index, done: Done) -> list[ReportedWindow]:
     if done.baseline is None:
         return []
-    row = done.baseline
+    row, shown = done.baseline, done.tested[-SHOWN:]
     before = _side(evidence(lake, index, files_of_window(index, row.baseline_id)))
-    names = _names(index)
+    ids = [UUID(id_) for one in shown for id_ in one.window.recordings]
+    names = {str(file_id): name for file_id, name in names_of(index, ids).items()}
     history = _history(index)
     return [
-        ComparedWindow(
-            window=one.window_id,
+        ReportedWindow(
+            window_id=one.window_id,
             opened_at=one.window.opened_at,
             closed_at=one.window.closed_at,
             closed_by=one.window.closed_by,
             recordings=len(one.window.recordings),
             utterances=one.window.utterances,
-            baseline=row.baseline_id,
+            baseline_id=row.baseline_id,
             baseline_name=f"{row.name}, version {row.version}",
             baseline_recordings=row.recordings,
             baseline_utterances=row.utterances,
@@ -247,9 +239,9 @@ def _shown(lake: Lake, index: Index, done: Done) -> list[ComparedWindow]:
             before=before,
             now=_side(one.evidence),
             history=history,
-            names=names(one.window.recordings),
+            names=names,
         )
-        for one in done.tested[-SHOWN:]
+        for one in shown
     ]
 
 
@@ -260,22 +252,10 @@ def _side(found: Evidence) -> Side:
     return Side(utterances, found.predictions, found.durations)
 
 
-def _names(index: Index) -> Callable[[Iterable[str]], dict[str, str]]:
-    def names(recordings: Iterable[str]) -> dict[str, str]:
-        ids = [UUID(one) for one in recordings]
-        sql = (
-            "SELECT file_id, arg_min(name, seen_at) AS name FROM sources"
-            " WHERE file_id IN (SELECT unnest(?::UUID[])) GROUP BY file_id"
-        )
-        return {str(row["file_id"]): row["name"] for row in index.query(sql, [ids])}
-
-    return names
-
-
 def _history(index: Index) -> pl.DataFrame:
     """Return the tests of earlier windows, in order of time."""
     sql = """
-        SELECT window_id::VARCHAR AS "window", baseline_id::VARCHAR AS baseline, closed_at, descriptor,
+        SELECT window_id::VARCHAR AS window_id, baseline_id::VARCHAR AS baseline_id, closed_at, descriptor,
                detector, statistic, p_value, threshold, verdict
         FROM drift WHERE detector <> 'model_change'
           AND seq IN (SELECT DISTINCT seq FROM drift ORDER BY seq DESC LIMIT ?) ORDER BY seq, place

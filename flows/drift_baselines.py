@@ -17,16 +17,17 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flows.drift_evidence import evidence
-from flows.drift_work import FITTED, forget_fitted
 from models.drift import LEAST_RECORDINGS, Baseline
 from models.errors import DriftError
 from storage.answers import answers_of, enabled_group
 from storage.commit import Draft
-from storage.drift import BaselineRow, Waiting, active_baseline, baselines, files_of_window, waiting
+from storage.drift import BaselineRow, Waiting, active_baseline, baselines, files_of_window, table_of_files, waiting
 from storage.index import Index
 from storage.lake import Lake
+from storage.place import Place
 from storage.tables import table_from_rows
 
+FITTED: Final = "drift"  # in the host's own folder: baselines as alibi-detect saves them
 FIRST: Final = "first"  # the name of the baseline that is made by itself
 KEPT: Final = 0.5
 """Of the utterances that a baseline must have when it is made: with fewer left, after erasures, it is none any more."""
@@ -178,24 +179,20 @@ def fitted(lake: Lake, index: Index, row: BaselineRow, least_utterances: int) ->
     return baseline
 
 
+def forget_fitted(place: Place) -> None:
+    """Remove what this host has of baselines: it can be made anew, and holds numbers of recordings."""
+    shutil.rmtree(place.local / FITTED, ignore_errors=True)
+
+
 def _draft(index: Index, name: str, chosen: str, recordings: Sequence[Waiting]) -> Draft:
     version = 1 + max((row.version for row in baselines(index) if row.name == name), default=0)
     baseline_id = _id(name, version, recordings)
     counts = {"recordings": len(recordings), "utterances": sum(one.utterances for one in recordings)}
     row = {"baseline_id": baseline_id, "name": name, "version": version, "chosen": chosen, **counts}
-    members = [
-        {
-            "file_id": one.file_id,
-            "window_id": baseline_id,
-            "arrived_seq": one.seq,
-            "utterances": one.utterances,
-        }
-        for one in recordings
-    ]
     return Draft(
         {
             "baselines": table_from_rows("baselines", [row | {"made_at": datetime.now(UTC)}]),
-            "drift_files": table_from_rows("drift_files", members),
+            "drift_files": table_of_files(baseline_id, recordings),
         },
         counts=counts,
     )

@@ -39,7 +39,6 @@ UNITS: Final = {
 
 PLACE: Final = {"channel": pl.Int64, "start_s": pl.Float64, "end_s": pl.Float64}
 RIDGE: Final = 0.1  # of the mean variance: there may be fewer utterances than dimensions
-USUAL: Final = (5.0, 95.0)  # percentiles of the baseline
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -44,8 +44,8 @@ def courses(history: pl.DataFrame, descriptors: list[str]) -> bytes:
     """Return how the tests of some descriptors went, a row of two panels each, as PNG.
 
     Args:
-        history: A row a test in order of time: `closed_at`, `baseline`, `descriptor`, `detector`, `statistic`,
-            `p_value`, `threshold`, `verdict`.
+        history: A row a test in order of time: `closed_at`, `baseline_id`, `descriptor`, `detector`,
+            `statistic`, `p_value`, `threshold`, `verdict`.
         descriptors: Which of them, at least one.
     """
     figure = _figure(0.5 + 1.9 * len(descriptors))
@@ -126,15 +126,12 @@ def _map(descriptor: str, before: Measured, now: Measured) -> bytes:
 
 
 def _p_values(axes: "Axes", tests: pl.DataFrame) -> None:
-    places, p_values = _series(tests, "p_value")
-    drawn = np.maximum(p_values, LOWEST_P)
+    drawn = np.maximum(_series(tests, "p_value"), LOWEST_P)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:.0e}")
     axes.yaxis.set_minor_formatter("")
-    axes.plot(places, drawn, color=BASELINE, linewidth=0.8, marker="o", markersize=3)
-    drifted = np.array([verdict == "drift" for verdict in tests["verdict"]], dtype=bool)
-    axes.plot(places[drifted], drawn[drifted], "D", color=WINDOW, markersize=6)
-    _, thresholds = _series(tests, "threshold")
+    places = _course(axes, tests, drawn)
+    thresholds = _series(tests, "threshold")
     known = thresholds[np.isfinite(thresholds)]
     if len(known):
         axes.hlines(thresholds, places - 0.5, places + 0.5, color="black", linewidth=1)
@@ -147,15 +144,21 @@ def _p_values(axes: "Axes", tests: pl.DataFrame) -> None:
 
 
 def _statistics(axes: "Axes", tests: pl.DataFrame) -> None:
-    places, statistics = _series(tests, "statistic")
-    axes.plot(places, statistics, color=BASELINE, linewidth=0.8, marker="o", markersize=3)
-    drifted = np.array([verdict == "drift" for verdict in tests["verdict"]], dtype=bool)
-    axes.plot(places[drifted], statistics[drifted], "D", color=WINDOW, markersize=6)
+    _course(axes, tests, _series(tests, "statistic"))
     detector = tests["detector"][-1] if len(tests) else ""
     axes.set_ylabel(STATISTICS.get(detector, "statistic"))
     if detector != "mmd":
         axes.set_ylim(bottom=0)
     _over_time(axes, tests)
+
+
+def _course(axes: "Axes", tests: pl.DataFrame, values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Draw a point a window, a diamond where it drifted; return where they stand."""
+    places = np.arange(len(tests))
+    axes.plot(places, values, color=BASELINE, linewidth=0.8, marker="o", markersize=3)
+    drifted = (tests["verdict"] == "drift").to_numpy()
+    axes.plot(places[drifted], values[drifted], "D", color=WINDOW, markersize=6)
+    return places
 
 
 def _over_time(axes: "Axes", tests: pl.DataFrame) -> None:
@@ -165,16 +168,15 @@ def _over_time(axes: "Axes", tests: pl.DataFrame) -> None:
     ticks = sorted({0, count // 2, count - 1}) if count else []
     times: list[datetime] = tests["closed_at"].to_list()
     axes.set_xticks(ticks, [f"{times[tick]:%d %b\n%H:%M}" for tick in ticks])
-    baselines = tests["baseline"].to_list()
+    baselines = tests["baseline_id"].to_list()
     for place in range(1, count):
         if baselines[place] != baselines[place - 1]:
             axes.axvline(place - 0.5, color="#666666", linestyle=":", linewidth=1)
             axes.annotate("new baseline", (place - 0.5, 1), xycoords=("data", "axes fraction"), fontsize=6, va="top")
 
 
-def _series(tests: pl.DataFrame, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    values = tests[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    return np.arange(len(tests)), np.asarray(values, dtype=np.float64)
+def _series(tests: pl.DataFrame, name: str) -> NDArray[np.float64]:
+    return np.asarray(tests[name].cast(pl.Float64).fill_null(float("nan")).to_numpy(), dtype=np.float64)
 
 
 def _sides(before: Measured, now: Measured) -> tuple[tuple[Measured, str, str], tuple[Measured, str, str]]:

@@ -8,24 +8,25 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import numpy as np
 import polars as pl
 
 from flows import drift_pictures
-from flows.drift_changes import change_report
-from flows.drift_examples import Example, Measured, Side, examples, grown, id_text, measured, with_unit
+from flows.drift_examples import Example, Measured, Side, examples, grown, measured, with_unit
 from flows.drift_markdown import code, folded, image, joined, number, table
+from flows.model_change_report import change_report
 from models.drift_verdicts import Verdict, verdict_of
 from models.model_change import ModelChange
 
 PICTURED: Final = 6  # descriptors of a window that drifted
 SUSPICIOUS: Final = 3  # descriptors that are shown over time where nothing drifted
+USUAL: Final = (5, 95)  # percentiles of the baseline
 DETAILED: Final = 3  # windows that are told in detail
 LISTED: Final = 50  # windows of one run
-TEXTS: Final = ("window", "baseline", "descriptor", "detector", "verdict")  # of an earlier test
+TEXTS: Final = ("window_id", "baseline_id", "descriptor", "detector", "verdict")  # of an earlier test
 NUMBERS: Final = ("statistic", "p_value", "threshold")
 COLUMNS: Final = (
     "window closed at",
@@ -41,35 +42,35 @@ COLUMNS: Final = (
     "why insufficient",
     "window",
 )
-CLOSED_BY: Final = {"size": "its size", "age": "its age", "model_change": "a change of the model"}
+CLOSED_BY: Final = {"size": "its size", "age": "its age"}
 OVER_TIME: Final = (
     "Over time, a window a point, a diamond where it drifted: on the left p-values with the line of their threshold "
     "(below it is drift); on the right the statistics themselves, which have no threshold of their own."
 )
 OUTCOMES: Final = {"drift": "drift", "no_drift": "no drift", "insufficient": "insufficient"}
-EFFECTS: Final = {"ks": "KS distance", "mmd": "MMD²", "chi_square": "chi-square", "model_change": "kappa"}
+EFFECTS: Final = {"ks": "KS distance", "mmd": "MMD²", "chi_square": "chi-square"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ComparedWindow:
+class ReportedWindow:
     """A closed window that was tested, and what it was tested against."""
 
-    window: UUID
+    window_id: UUID
     opened_at: datetime  # UTC
     closed_at: datetime
-    closed_by: str  # size | age
+    closed_by: Literal["size", "age"]
     recordings: int
     utterances: int
-    baseline: UUID
+    baseline_id: UUID
     baseline_name: str  # with its version
     baseline_recordings: int
     baseline_utterances: int
-    verdicts: tuple[Verdict, ...]  # what moved most first
+    verdicts: tuple[Verdict, ...]  # one at least, what moved most first
     before: Side
     now: Side
     history: pl.DataFrame
-    """Earlier rows of the table `drift`, in order of time: `window`, `baseline`, `closed_at`, `descriptor`,
-    `detector`, `statistic`, `p_value`, `threshold`, `verdict`."""
+    """Earlier rows of the table `drift`, in order of time: `window_id` and `baseline_id` as texts, `closed_at`,
+    `descriptor`, `detector`, `statistic`, `p_value`, `threshold`, `verdict`."""
     names: Mapping[str, str]  # of recordings, by their ids as the API writes them
 
     @property
@@ -78,13 +79,13 @@ class ComparedWindow:
         return [each for each in self.verdicts if each.is_drift]
 
 
-def rows(tested: Iterable[ComparedWindow], changes: Iterable[ModelChange] = ()) -> list[dict[str, Any]]:
+def rows(tested: Iterable[ReportedWindow], changes: Iterable[ModelChange] = ()) -> list[dict[str, Any]]:
     """Return the table of a run: a row per window, with the test whose descriptor moved most, and per model change."""
     found = [_row(each) for each in tested] + [_of_change(each) for each in changes]
     return [dict.fromkeys(COLUMNS, "") | each for each in found]
 
 
-def report(tested: Sequence[ComparedWindow], public_url: str, changes: Sequence[ModelChange] = ()) -> str:
+def report(tested: Sequence[ReportedWindow], public_url: str, changes: Sequence[ModelChange] = ()) -> str:
     """Return the report of a run in Markdown, below LARGEST characters.
 
     Args:
@@ -107,7 +108,7 @@ def report(tested: Sequence[ComparedWindow], public_url: str, changes: Sequence[
     return joined(parts)
 
 
-def _sentence(tested: Sequence[ComparedWindow], changes: Sequence[ModelChange]) -> str:
+def _sentence(tested: Sequence[ReportedWindow], changes: Sequence[ModelChange]) -> str:
     of_changes = f"{len(changes)} model change{'s' if len(changes) > 1 else ''} compared on the same recordings."
     if not tested:
         return of_changes if changes else "No window has closed."
@@ -117,7 +118,7 @@ def _sentence(tested: Sequence[ComparedWindow], changes: Sequence[ModelChange]) 
     elif all(verdict_of(each.verdicts) == "insufficient" for each in tested):
         reasons = Counter(verdict.reason for each in tested for verdict in each.verdicts if verdict.reason)
         why = "; ".join(f"{code(reason)} ({_tests_of(count)})" for reason, count in reasons.most_common(3))
-        of_windows = f"**Insufficient**: nothing could be tested in {_count(tested, tested)}. {why or 'No tests'}."
+        of_windows = f"**Insufficient**: nothing could be tested in {_count(tested, tested)}. {why}."
     else:
         tests = sum(verdict.verdict == "no_drift" for each in tested for verdict in each.verdicts)
         of_windows = f"**No drift** in {_count(tested, tested)}: none of {_tests_of(tests)} is below its threshold."
@@ -129,7 +130,7 @@ def _sentence(tested: Sequence[ComparedWindow], changes: Sequence[ModelChange]) 
     return " ".join([of_windows, against, *([of_changes] if changes else [])])
 
 
-def _count(some: Sequence[ComparedWindow], of: Sequence[ComparedWindow]) -> str:
+def _count(some: Sequence[ReportedWindow], of: Sequence[ReportedWindow]) -> str:
     return "the one window that closed" if len(of) == 1 else f"{len(some)} of {len(of)} windows that closed"
 
 
@@ -139,17 +140,16 @@ def _tests_of(count: int) -> str:
 
 def _finding(verdict: Verdict) -> str:
     return (
-        f"{code(verdict.descriptor)} moved most ({EFFECTS.get(verdict.detector, verdict.detector)} "
+        f"{code(verdict.descriptor)} moved most ({EFFECTS[verdict.detector]} "
         f"{number(verdict.statistic)}, p = {number(verdict.p_value)} below {number(verdict.threshold)})"
     )
 
 
-def _drifted(tested: ComparedWindow, public_url: str) -> list[str]:
+def _drifted(tested: ReportedWindow, public_url: str) -> list[str]:
     """Return a window that drifted: what did, in pictures and examples."""
-    closed_by = CLOSED_BY.get(tested.closed_by, tested.closed_by)
     parts = [
         f"## Window of {_time(tested.opened_at)} to {_time(tested.closed_at)}",
-        f"{tested.utterances} utterances of {tested.recordings} recordings, closed by {closed_by}.",
+        f"{tested.utterances} utterances of {tested.recordings} recordings, closed by {CLOSED_BY[tested.closed_by]}.",
         _tests(tested.drifted),
         OVER_TIME,
     ]
@@ -169,7 +169,7 @@ def _drifted(tested: ComparedWindow, public_url: str) -> list[str]:
     return parts
 
 
-def _quiet(tested: Sequence[ComparedWindow]) -> list[str]:
+def _quiet(tested: Sequence[ReportedWindow]) -> list[str]:
     """Return the tests that came closest to drift over time, where none drifted."""
     suspicious = sorted(
         (each for each in tested[-1].verdicts if each.p_value is not None),
@@ -194,7 +194,7 @@ def _moved(descriptor: str, before: Measured, now: Measured) -> str:
             return f"Grew most: {code(name)}, from {was:.1%} to {is_now:.1%}."
         case "numbers":
             medians = [with_unit(descriptor, float(np.median(side.values))) for side in (before, now)]
-            usual = [with_unit(descriptor, float(np.percentile(before.values, share))) for share in (5, 95)]
+            usual = [with_unit(descriptor, float(value)) for value in np.percentile(before.values, USUAL)]
             return f"Median from {medians[0]} to {medians[1]}; 90 % of the baseline lie from {usual[0]} to {usual[1]}."
 
 
@@ -208,46 +208,43 @@ def _link(example: Example, names: Mapping[str, str], public_url: str) -> str:
     return f"{name}, [{', '.join([*where, when])}]({example.url(public_url)}): {value}"
 
 
-def _history(*tested: ComparedWindow) -> pl.DataFrame:
+def _history(*tested: ReportedWindow) -> pl.DataFrame:
     """Return earlier tests and those of these windows, in order of time, each once."""
     new = pl.DataFrame(
         [
-            {"window": str(each.window), "baseline": str(each.baseline), "closed_at": each.closed_at} | asdict(verdict)
+            {"window_id": str(each.window_id), "baseline_id": str(each.baseline_id), "closed_at": each.closed_at}
+            | asdict(verdict)
             for each in tested
             for verdict in each.verdicts
         ],
         infer_schema_length=None,
     )
-    old = tested[0].history
-    if not old.is_empty():
-        ids = {name: [id_text(value or b"") for value in old[name].to_list()] for name in ("window", "baseline")}
-        old = old.with_columns(pl.Series(name, values) for name, values in ids.items())
     columns = (
         *(pl.col(name).cast(pl.String) for name in TEXTS),
         *(pl.col(name).cast(pl.Float64) for name in NUMBERS),
         pl.col("closed_at").dt.replace_time_zone(None).cast(pl.Datetime("us")),
     )
-    found = pl.concat([part.select(columns) for part in (old, new) if not part.is_empty()])
-    return found.unique(["window", "descriptor"], keep="last", maintain_order=True).sort(
+    found = pl.concat([part.select(columns) for part in (tested[0].history, new) if not part.is_empty()])
+    return found.unique(["window_id", "descriptor"], keep="last", maintain_order=True).sort(
         "closed_at", maintain_order=True
     )
 
 
-def _row(tested: ComparedWindow) -> dict[str, Any]:
-    first = tested.verdicts[0] if tested.verdicts else None
+def _row(tested: ReportedWindow) -> dict[str, Any]:
+    first = tested.verdicts[0]
     return {
         "window closed at": _time(tested.closed_at),
         "recordings": tested.recordings,
         "utterances": tested.utterances,
         "verdict": OUTCOMES[verdict_of(tested.verdicts)],
-        "moved most": first.descriptor if first else "",
-        "detector": first.detector if first else "",
-        "statistic": number(first.statistic) if first else "",
-        "p-value": number(first.p_value) if first else "",
-        "threshold": number(first.threshold) if first else "",
+        "moved most": first.descriptor,
+        "detector": first.detector,
+        "statistic": number(first.statistic),
+        "p-value": number(first.p_value),
+        "threshold": number(first.threshold),
         "drifted tests": len(tested.drifted),
-        "why insufficient": first.reason if first else "no tests",
-        "window": str(tested.window),
+        "why insufficient": first.reason,
+        "window": str(tested.window_id),
     }
 
 
@@ -262,7 +259,7 @@ def _of_change(change: ModelChange) -> dict[str, Any]:
     }
 
 
-def _windows(tested: Sequence[ComparedWindow]) -> str:
+def _windows(tested: Sequence[ReportedWindow]) -> str:
     head = ("window closed at", "recordings", "utterances", "verdict", "moved most", "p-value", "threshold")
     found = [_row(each) for each in tested[-LISTED:]]
     return table(head, [[code(row[name]) if name == "moved most" else row[name] for name in head] for row in found])

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from flows.drift_evidence import Evidence, evidence
@@ -13,7 +13,8 @@ from models.drift_samples import AUDIOS_OWN
 from models.drift_verdicts import Budget, Outcome, Verdict, expected_windows, verdict_of
 from models.drift_windows import Arrival, Window, WindowRule, closed_windows
 from storage.commit import Draft
-from storage.drift import BaselineRow, Waiting, closed_at, waiting
+from storage.drift import BaselineRow, Waiting, are_waiting, closed_at, table_of_files, waiting
+from storage.history import reference_at
 from storage.index import Index
 from storage.lake import Lake
 from storage.tables import table_from_rows
@@ -21,14 +22,9 @@ from storage.tables import table_from_rows
 TICK: Final = timedelta(microseconds=1)
 _NAMESPACE: Final = UUID("c3b1a3c5-6d6b-5b39-8a53-0b8c1c2f2a41")
 
-_KNOWN: Final = """
-SELECT file_id FROM drift_files WHERE file_id IN (SELECT unnest(?::UUID[]))
-AND arrived_seq NOT IN (SELECT seq FROM withheld WHERE seq IN (SELECT seq FROM decisions)) LIMIT 1
-"""
-
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class ClosedWindow:
     """A window that has closed and was not tested yet."""
 
     window_id: UUID
@@ -37,7 +33,7 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class TestedWindow:
     """A window with what its tests said, as the log has it now."""
 
     window_id: UUID
@@ -52,14 +48,16 @@ class Tested:
         return verdict_of(self.verdicts)
 
 
-def closed(index: Index, rule: WindowRule, now: datetime | None = None) -> list[Closed]:
+def closed(index: Index, rule: WindowRule, now: datetime | None = None) -> list[ClosedWindow]:
     """Return the windows that have closed by now and were not tested, in order."""
     arrivals = {one.file_id.hex: one for one in waiting(index)}
     found = closed_windows(_in_time(arrivals.values()), now or datetime.now(UTC), rule)
     return [_closed(window, tuple(arrivals[name] for name in window.recordings)) for window in found]
 
 
-def judge(lake: Lake, index: Index, one: Closed, row: BaselineRow, baseline: Baseline, budget: Budget) -> Tested | None:
+def judge(
+    lake: Lake, index: Index, one: ClosedWindow, row: BaselineRow, baseline: Baseline, budget: Budget
+) -> TestedWindow | None:
     """Compare a window with its baseline and commit what comes of it; None where another run has been faster.
 
     Args:
@@ -78,22 +76,22 @@ def judge(lake: Lake, index: Index, one: Closed, row: BaselineRow, baseline: Bas
         Verdict("ks", name, None, None, None, "insufficient", reason="nothing of the baseline is left")
         for name in AUDIOS_OWN
     )
-    reference = _reference(index, max(arrival.seq for arrival in one.arrivals))
+    reference = reference_at(index, max(arrival.seq for arrival in one.arrivals))
 
     def plan() -> Draft | None:
-        if index.query(_KNOWN, [[arrival.file_id for arrival in one.arrivals]]):
+        if not are_waiting(index, [arrival.file_id for arrival in one.arrivals]):
             return None
         return _draft(index, one, row, reference, verdicts)
 
     entry = lake.commit(index, op="drift", key=one.window_id, plan=plan, started_at=started_at)
     if entry is None or entry.started_at != started_at:
         return None
-    return Tested(one.window_id, reference, one.window, verdicts, found)
+    return TestedWindow(one.window_id, reference, one.window, verdicts, found)
 
 
-def _closed(window: Window, arrivals: tuple[Waiting, ...]) -> Closed:
+def _closed(window: Window, arrivals: tuple[Waiting, ...]) -> ClosedWindow:
     first = arrivals[0]
-    return Closed(uuid.uuid5(_NAMESPACE, f"{first.seq}/{first.file_id}"), window, arrivals)
+    return ClosedWindow(uuid.uuid5(_NAMESPACE, f"{first.seq}/{first.file_id}"), window, arrivals)
 
 
 def _in_time(arrivals: Iterable[Waiting]) -> Iterator[Arrival]:
@@ -105,13 +103,25 @@ def _in_time(arrivals: Iterable[Waiting]) -> Iterator[Arrival]:
         yield Arrival(one.file_id.hex, last[1], one.utterances)
 
 
-def _reference(index: Index, seq: int) -> UUID:
-    rows = index.query("SELECT reference FROM entries WHERE seq = ?", [seq])
-    return UUID(str(rows[0]["reference"]))
-
-
-def _draft(index: Index, one: Closed, row: BaselineRow, reference: UUID, verdicts: tuple[Verdict, ...]) -> Draft:
+def _draft(index: Index, one: ClosedWindow, row: BaselineRow, reference: UUID, verdicts: tuple[Verdict, ...]) -> Draft:
     erased = index.erased([arrival.file_id for arrival in one.arrivals])
+    left = [arrival for arrival in one.arrivals if arrival.file_id not in erased]
+    tables = {
+        "drift": table_from_rows("drift", _tests(one, row, reference, verdicts)),
+        "drift_files": table_of_files(one.window_id, left),
+    }
+    return Draft(
+        tables,
+        counts={
+            "recordings": len(one.arrivals),
+            "utterances": one.window.utterances,
+            "tests": sum(each.p_value is not None for each in verdicts),
+            "drifted": sum(each.is_drift for each in verdicts),
+        },
+    )
+
+
+def _tests(one: ClosedWindow, row: BaselineRow, reference: UUID, verdicts: tuple[Verdict, ...]) -> list[dict[str, Any]]:
     window = {
         "window_id": one.window_id,
         "reference": reference,
@@ -122,7 +132,7 @@ def _draft(index: Index, one: Closed, row: BaselineRow, reference: UUID, verdict
         "recordings": len(one.arrivals),
         "utterances": one.window.utterances,
     }
-    tests = [
+    return [
         window
         | {
             "detector": each.detector,
@@ -137,23 +147,3 @@ def _draft(index: Index, one: Closed, row: BaselineRow, reference: UUID, verdict
         }
         for place, each in enumerate(verdicts)
     ]
-    members = [
-        {
-            "file_id": arrival.file_id,
-            "window_id": one.window_id,
-            "arrived_seq": arrival.seq,
-            "utterances": arrival.utterances,
-        }
-        for arrival in one.arrivals
-        if arrival.file_id not in erased
-    ]
-    tables = {"drift": table_from_rows("drift", tests), "drift_files": table_from_rows("drift_files", members)}
-    return Draft(
-        tables,
-        counts={
-            "recordings": len(one.arrivals),
-            "utterances": one.window.utterances,
-            "tests": sum(each.p_value is not None for each in verdicts),
-            "drifted": sum(each.is_drift for each in verdicts),
-        },
-    )

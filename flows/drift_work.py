@@ -1,21 +1,18 @@
-"""Whether a run of the flow drift has something to do, so that none starts in vain. It must not need torch."""
+"""What a run of the flow drift has to do, so that none starts in vain. It must not need torch."""
 
 import hashlib
-import shutil
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from uuid import UUID
 
 from prefect import get_run_logger
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 
 from storage.answers import changes
-from storage.drift import active_baseline, held, waiting
+from storage.drift import Waiting, active_baseline, held, waiting
 from storage.index import Index
-from storage.place import Place
 from storage.settings import Settings
-
-FITTED: Final = "drift"  # in the host's own folder: baselines as alibi-detect saves them
 
 
 def ask_for_drift(index: Index, settings: Settings, now: datetime | None = None) -> None:
@@ -43,13 +40,20 @@ def work_for_drift(index: Index, settings: Settings, now: datetime) -> str:
     has_baseline = active_baseline(index) is not None
     wanted = settings.drift_window_utterances if has_baseline else settings.drift_baseline_min
     is_late = has_baseline and recordings and recordings[0].at + timedelta(hours=settings.drift_window_h) <= now
-    waits = {one.file_id for one in recordings} if has_baseline else set()
-    free = [str(one.reference) for one in held(index) if not one.has_drifted and not one.file_ids & waits]
+    free = [str(reference) for reference in passed(index, recordings)]
     windows = f"{recordings[0].file_id} {recordings[-1].seq}" if is_late or utterances >= wanted else ""
     changed = [str(one.comparison_id) for one in changes(index) if one.is_ripe(settings.drift_window_utterances)]
     return " ".join(filter(None, [windows, *free, *changed]))
 
 
-def forget_fitted(place: Place) -> None:
-    """Remove what this host has of baselines: it can be made anew, and holds numbers of recordings."""
-    shutil.rmtree(place.local / FITTED, ignore_errors=True)
+def passed(index: Index, recordings: Iterable[Waiting]) -> list[UUID]:
+    """Return the held references of which nothing waits for a window, and nothing that they brought has drifted.
+
+    Before there is a baseline, nothing has anything to wait for.
+
+    Args:
+        index: Needs coverage, baselines, drift_files and drift.
+        recordings: Those that wait.
+    """
+    waits = {one.file_id for one in recordings} if active_baseline(index) else set()
+    return [one.reference for one in held(index) if not one.has_drifted and not one.file_ids & waits]

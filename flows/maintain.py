@@ -21,7 +21,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from flows.drift_work import forget_fitted
+from flows.drift_baselines import forget_fitted
 from flows.progress import Progress
 from flows.runs import commit_key, end_quietly
 from flows.shards import MODELS

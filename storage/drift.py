@@ -10,7 +10,10 @@ from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
+import pyarrow as pa
+
 from storage.index import Index
+from storage.tables import table_from_rows
 
 Outcome = Literal["drift", "no_drift", "insufficient", "model_change"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("model_change", "drift", "no_drift", "insufficient")
@@ -23,6 +26,12 @@ _REJECTED: Final = """
 rejected AS (SELECT seq FROM withheld WHERE seq IN (SELECT seq FROM decisions))
 """
 
+_KNOWN: Final = """
+SELECT file_id FROM drift_files
+WHERE arrived_seq NOT IN (SELECT seq FROM rejected) OR window_id IN (SELECT baseline_id FROM baselines)
+"""
+"""Recordings that are in a baseline, or in a window, and do not come again."""
+
 _WAITING: Final = f"""
 WITH {_REJECTED},
 settled AS (SELECT coalesce(max(arrived_seq), 0) AS seq FROM drift_files
@@ -34,8 +43,7 @@ answered AS (SELECT file_id, seq, max(coalesce(descriptors, 0)) AS utterances FR
              GROUP BY file_id, seq HAVING bool_or(state <> 'failed')),
 came AS (SELECT file_id, min(seq) AS seq, arg_min(utterances, seq)::INTEGER AS utterances
          FROM answered GROUP BY file_id),
-known AS (SELECT file_id FROM drift_files WHERE arrived_seq NOT IN (SELECT seq FROM rejected)
-          OR window_id IN (SELECT baseline_id FROM baselines)),
+known AS ({_KNOWN}),
 real AS (SELECT DISTINCT file_id FROM sources WHERE kind <> 'demo')
 SELECT c.file_id, c.seq, e.committed_at AS at, c.utterances
 FROM came c ANTI JOIN known USING (file_id) SEMI JOIN real USING (file_id) JOIN entries e USING (seq)
@@ -196,6 +204,12 @@ def waiting(index: Index) -> list[Waiting]:
     return [Waiting(**row) for row in index.query(_WAITING)]
 
 
+def are_waiting(index: Index, file_ids: Collection[UUID]) -> bool:
+    """Say whether recordings that waited still do: none of them has come into a baseline or a window."""
+    sql = f"WITH {_REJECTED} SELECT file_id FROM ({_KNOWN}) WHERE file_id IN (SELECT unnest(?::UUID[])) LIMIT 1"  # noqa: S608
+    return not index.query(sql, [list(file_ids)])
+
+
 def count_waiting(index: Index, *, seq: int | None = None) -> int:
     """Return how many recordings wait; of those that came in one refresh only, where its log entry is given."""
     sql = f"SELECT count(*) AS count FROM ({_WAITING}) WHERE ?::BIGINT IS NULL OR seq = ?"  # noqa: S608
@@ -282,6 +296,15 @@ def closed_at(index: Index) -> list[datetime]:
     """Return when each window closed."""
     sql = "SELECT max(closed_at) AS closed_at FROM drift WHERE detector <> 'model_change' GROUP BY window_id"
     return [row["closed_at"] for row in index.query(sql)]
+
+
+def table_of_files(window_id: UUID, recordings: Iterable[Waiting]) -> pa.Table:
+    """Return the recordings of a window, or of a baseline, as rows of `drift_files`."""
+    rows = [
+        {"file_id": one.file_id, "window_id": window_id, "arrived_seq": one.seq, "utterances": one.utterances}
+        for one in recordings
+    ]
+    return table_from_rows("drift_files", rows)
 
 
 def held(index: Index) -> list[Held]:

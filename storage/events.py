@@ -16,6 +16,7 @@ from uuid import UUID
 from storage.drift import Turn, turns
 from storage.history import as_it_is_now
 from storage.index import Index
+from storage.recordings import names_of
 
 BATCH: Final = 500  # events of one look
 POSITION: Final = r"[0-9]{1,18}(-[0-9a-f]{1,32})?"
@@ -56,11 +57,6 @@ HAVING count(*) > 0
    AND (SELECT min(seq) FROM entries WHERE op IN ('release', $op) AND reference = $reference) = $seq
 """
 """Decisions that change something: a release, whatever was before, and a reject of what was not released; the first."""
-
-_NAMES: Final = """
-SELECT file_id, arg_min(name, seen_at) AS name
-FROM sources WHERE file_id IN (SELECT unnest($ids::UUID[])) GROUP BY file_id
-"""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -148,7 +144,7 @@ def _read(index: Index, position: Position, limit: int) -> Batch:
             for row in index.query(_ENTRIES.format(side=side), {"seqs": list({row["seq"] for row in rows})})
         }
         named = [row["n"] for row in rows if row["kind"] in ("file.accepted", "file.rejected")]
-        names = {row["file_id"]: row["name"] for row in index.query(_NAMES, {"ids": named})} if named else {}
+        names = names_of(index, named)
         turned = turns(index, [row["seq"] for row in rows if row["kind"] == "drift"])
         found = [_event(index, row, entries[row["seq"]], names, turned) for row in rows]
     is_last = len(rows) < limit

@@ -147,6 +147,12 @@ def state_of(index: Index, id_: UUID) -> str:
     return _known(index, id_).state
 
 
+def reference_at(index: Index, seq: int) -> UUID:
+    """Return the reference of a log entry that has one."""
+    (row,) = index.query("SELECT reference FROM entries WHERE seq = ?", [seq])
+    return UUID(str(row["reference"]))
+
+
 def reference(index: Index, id_: UUID) -> Reference:
     """Return one reference that is kept, published or not.
 

@@ -1,6 +1,6 @@
 """What readers ask of an index: recordings with the rows of their latest reference, and no others."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -96,6 +96,15 @@ def recordings(index: Index, file_id: UUID | None = None) -> list[Recording]:
     for row in rows:
         row["status"] = status_of(row["status"], held=row["seq"] is None and row["file_id"] in waiting)
     return [Recording(**row) for row in rows]
+
+
+def names_of(index: Index, file_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Return what recordings are called: the earliest name of each. Those that are erased have none."""
+    sql = (
+        "SELECT file_id, arg_min(name, seen_at) AS name FROM sources"
+        " WHERE file_id IN (SELECT unnest(?::UUID[])) GROUP BY file_id"
+    )
+    return {row["file_id"]: row["name"] for row in index.query(sql, [list(file_ids)])} if file_ids else {}
 
 
 def status_of(stored: str, *, held: bool) -> str:

@@ -41,6 +41,7 @@ def make_lake(data: Path) -> None:
 
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AUDIOPHILE_DATA", str(data))
+        environment.setenv("AUDIOPHILE_WORKERS", "1")  # another one would load all models as well, for six recordings
         get_settings.cache_clear()
         ingest()
         infer()

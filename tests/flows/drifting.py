@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from flows.drift_examples import Side
-from flows.drift_report import ComparedWindow
+from flows.drift_report import ReportedWindow
 from models.drift import Baseline
 from models.drift_samples import rates_of, samples_of
 from models.drift_verdicts import Budget
@@ -59,7 +59,7 @@ def side(
 
 def compared(
     now: Side, before: Side, *, names: Mapping[str, str] | None = None, windows: int = 6, number: int = 9
-) -> ComparedWindow:
+) -> ReportedWindow:
     """Return a window with the verdicts of a real baseline, and earlier windows that were alike."""
     baseline = Baseline.fit("telephone", 1, samples(before))
     verdicts = baseline.verdicts(samples(now), Budget())
@@ -67,8 +67,8 @@ def compared(
     history = pl.DataFrame(
         [
             {
-                "window": uuid.UUID(int=100 + window).bytes,
-                "baseline": BASELINE_ID.bytes,
+                "window_id": str(uuid.UUID(int=100 + window)),
+                "baseline_id": str(BASELINE_ID),
                 "closed_at": OPENED_AT + timedelta(hours=window),
                 "detector": verdict.detector,
                 "descriptor": verdict.descriptor,
@@ -82,14 +82,14 @@ def compared(
         ],
         infer_schema_length=None,
     )
-    return ComparedWindow(
-        window=uuid.UUID(int=1000 + number),
+    return ReportedWindow(
+        window_id=uuid.UUID(int=1000 + number),
         opened_at=closed_at - timedelta(hours=1),
         closed_at=closed_at,
         closed_by="size",
         recordings=now.durations.height,
         utterances=now.utterances.height,
-        baseline=BASELINE_ID,
+        baseline_id=BASELINE_ID,
         baseline_name="telephone 1",
         baseline_recordings=before.durations.height,
         baseline_utterances=before.utterances.height,

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from flows.drift import _passed
 from flows.drift_baselines import ChosenBaseline, choose_baseline, first_baseline, fitted
 from flows.drift_windows import closed, judge
+from flows.drift_work import passed
 from models.drift_verdicts import Budget
 from models.drift_windows import WindowRule
 from storage import commit as commit_module
 from storage.answers import changes
 from storage.decisions import check, reject, release_held
-from storage.drift import active_baseline, baselines, held, windows
+from storage.drift import active_baseline, baselines, held, waiting, windows
 from storage.erasure import erase
 from storage.errors import PublishedReferenceError, UnknownReferenceError
 from storage.history import state_of
@@ -43,18 +43,18 @@ def test_what_was_answered_again_while_it_was_held_is_tested_once_the_first_is_r
     assert first != again
     reject(world.lake, world.index, [first])
     index = world.index
-    assert again not in _passed(index), "its recordings are in no window any more, and wait for one"
+    assert again not in passed(index, waiting(index)), "its recordings are in no window any more, and wait for one"
     assert said(world) == ["drift"]
-    assert again not in _passed(world.index)
+    assert again not in passed(world.index, waiting(world.index))
 
 
 def test_what_somebody_rejects_meanwhile_is_not_published_for_having_passed(world: World) -> None:
     world.come(5, held=True)
     mine = world.lake.index()
-    passed = _passed(mine)
-    reject(world.lake, world.index, passed)
-    assert release_held(world.lake, mine, passed) == []
-    assert [state_of(mine, id_) for id_ in passed] == ["rejected"]
+    those = passed(mine, waiting(mine))
+    reject(world.lake, world.index, those)
+    assert release_held(world.lake, mine, those) == []
+    assert [state_of(mine, id_) for id_ in those] == ["rejected"]
 
 
 def test_a_baseline_that_lost_a_recording_to_erasure_is_still_compared_with(world: World) -> None:

@@ -9,11 +9,18 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from flows.drift_baselines import ChosenBaseline, choose_baseline, first_baseline, fitted
+from flows.drift_baselines import (
+    FITTED,
+    ChosenBaseline,
+    choose_baseline,
+    first_baseline,
+    fitted,
+    forget_fitted,
+)
 from flows.drift_evidence import evidence
-from flows.drift_models import compare
 from flows.drift_windows import closed, judge
-from flows.drift_work import FITTED, forget_fitted, work_for_drift
+from flows.drift_work import work_for_drift
+from flows.model_changes import compare
 from models.drift_verdicts import Budget
 from models.drift_windows import WindowRule
 from models.errors import DriftError

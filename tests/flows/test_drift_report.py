@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from flows import drift_examples, drift_markdown
-from flows.drift_changes import change_report
 from flows.drift_examples import UNITS, Side, embedding_distances, examples, measured
 from flows.drift_markdown import code
-from flows.drift_report import ComparedWindow, report, rows
+from flows.drift_report import ReportedWindow, report, rows
+from flows.model_change_report import change_report
 from models.drift_samples import NONE_AT, Sample
 from models.drift_verdicts import Verdict
 from models.model_change import model_change
@@ -32,24 +32,24 @@ def before() -> Side:
 
 
 @pytest.fixture(scope="module")
-def noisy(before: Side) -> ComparedWindow:
+def noisy(before: Side) -> ReportedWindow:
     """A window with another SNR, other formats, other embeddings, and recordings of hostile names."""
     names = {str(file_id(2, number)): EVIL for number in range(34)}
     return compared(side(2, 34, snr_db=15, shift=1, gsm=0.9), before, names=names)
 
 
 @pytest.fixture(scope="module")
-def quiet(before: Side) -> ComparedWindow:
+def quiet(before: Side) -> ReportedWindow:
     return compared(side(3, 34), before)
 
 
 @pytest.fixture(scope="module")
-def told(noisy: ComparedWindow) -> str:
+def told(noisy: ReportedWindow) -> str:
     return report([noisy], URL)
 
 
 @pytest.fixture(scope="module")
-def told_of_quiet(quiet: ComparedWindow) -> str:
+def told_of_quiet(quiet: ReportedWindow) -> str:
     return report([quiet], URL)
 
 
@@ -61,7 +61,7 @@ def verdict(detector: str, descriptor: str) -> Verdict:
     return Verdict(detector, descriptor, 0.9, 1e-9, 1e-5, "drift", 0.9)
 
 
-def test_what_drifted_is_named_first_and_pictured(noisy: ComparedWindow, told: str) -> None:
+def test_what_drifted_is_named_first_and_pictured(noisy: ReportedWindow, told: str) -> None:
     assert told.startswith("**Drift** in the one window that closed: `snr_db` moved most (KS distance 0.9")
     drifted = [each.descriptor for each in noisy.drifted]
     assert drifted[0] == "snr_db"
@@ -105,7 +105,7 @@ def test_an_insufficient_window_says_why(before: Side) -> None:
     assert row["why insufficient"].startswith("the window has ")
 
 
-def test_the_table_has_a_row_for_each_window(noisy: ComparedWindow, quiet: ComparedWindow) -> None:
+def test_the_table_has_a_row_for_each_window(noisy: ReportedWindow, quiet: ReportedWindow) -> None:
     first, second = rows([quiet, noisy])
     assert first.keys() == second.keys()
     assert (first["verdict"], second["verdict"]) == ("no drift", "drift")
@@ -124,7 +124,7 @@ def test_the_table_has_a_row_for_each_window(noisy: ComparedWindow, quiet: Compa
     assert float(second["p-value"]) < float(second["threshold"])
 
 
-def test_many_windows_stay_below_the_limit(noisy: ComparedWindow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_windows_stay_below_the_limit(noisy: ReportedWindow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drift_markdown, "LARGEST", 40_000)
     one = replace(noisy, verdicts=noisy.verdicts[:1])
     several = [replace(one, closed_at=one.closed_at + timedelta(hours=hour)) for hour in range(5)]
@@ -135,7 +135,7 @@ def test_many_windows_stay_below_the_limit(noisy: ComparedWindow, monkeypatch: p
     assert re.search(r"^\d pictures are left out: the report would be too large\.$", told, flags=re.MULTILINE)
 
 
-def test_hostile_names_are_only_text(noisy: ComparedWindow, told: str) -> None:
+def test_hostile_names_are_only_text(noisy: ReportedWindow, told: str) -> None:
     spans = re.findall(r"^- (`+)(.*?)\1, \[channel [01], [\d.]+ to [\d.]+ s\]\((\S+)\): .*$", told, flags=re.MULTILINE)
     assert len(spans) == 3 * len(noisy.drifted)
     for fence, name, url in spans:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from flows.shards import Job, Scored
 from models.group import Group, ModelSpec
 from storage.commit import Draft
 from storage.decisions import reject, release
-from storage.index import PLANNING_TABLES
+from storage.index import PLANNING_TABLES, Index
 from storage.lake import Lake
 from storage.parquet import write_tables
 from storage.recordings import predictions, recordings
@@ -47,6 +48,11 @@ class World:
     order: list[uuid.UUID] = field(default_factory=list)  # of all references
     has_held: bool = False
 
+    @cached_property
+    def index(self) -> Index:
+        """One for all that happens here: to open another takes longer than what is done with it."""
+        return self.lake.index()
+
     def ingest(self) -> None:
         sha256 = uuid.uuid4().hex * 2
         row = {
@@ -63,9 +69,8 @@ class World:
         self.latest[row["file_id"]] = {}
 
     def commit_file(self, row: dict) -> None:
-        with self.lake.index(PLANNING_TABLES) as index:
-            draft = Draft({"files": table_from_rows("files", [row])})
-            self.lake.commit(index, op="ingest", key=uuid.uuid4(), plan=lambda: draft, started_at=datetime.now(UTC))
+        draft = Draft({"files": table_from_rows("files", [row])})
+        self.lake.commit(self.index, op="ingest", key=uuid.uuid4(), plan=lambda: draft, started_at=datetime.now(UTC))
 
     def specs(self) -> Group:
         return Group(
@@ -111,19 +116,20 @@ class World:
             )
         }
         reference = uuid.uuid4()
-        with self.lake.index(PLANNING_TABLES) as index:
-            record_group(self.lake, index, self.specs(), uuid.uuid4())
-            plan = make_plan(index)
-            scored = [self.score(job, reference) for shard in plan.shards + plan.suspects for job in shard.jobs]
-            entry = publish_refresh(
-                self.lake,
-                index,
-                reference=reference,
-                scored=scored,
-                carried=plan.carried,
-                started_at=datetime.now(UTC),
-                held=held,
-            )
+        index = self.index
+        index.catch_up()
+        record_group(self.lake, index, self.specs(), uuid.uuid4())
+        plan = make_plan(index)
+        scored = [self.score(job, reference) for shard in plan.shards + plan.suspects for job in shard.jobs]
+        entry = publish_refresh(
+            self.lake,
+            index,
+            reference=reference,
+            scored=scored,
+            carried=plan.carried,
+            started_at=datetime.now(UTC),
+            held=held,
+        )
         assert (entry is not None) == bool(due), "a new reference exactly when something was missing"
         self.order.append(reference)
         said = {file_id: dict(enabled) for file_id in due}
@@ -136,8 +142,7 @@ class World:
         """Release or reject the newest reference that waits."""
         if self.held:
             reference, said = self.held.popitem()
-            with self.lake.index(PLANNING_TABLES) as index:
-                assert decide(self.lake, index, [reference]) == [reference]
+            assert decide(self.lake, self.index, [reference]) == [reference]
             if decide is release:
                 self.show(reference, said)
 
@@ -148,19 +153,19 @@ class World:
             if shown is None or self.order.index(shown) < self.order.index(reference):
                 self.latest[file_id], self.references[file_id] = answers, reference
 
-    def check(self) -> None:
-        with self.lake.index() as index:
-            shown: dict[uuid.UUID, list[str]] = {file_id: [] for file_id in self.latest}
-            for prediction in predictions(index):
-                shown[prediction.file_id].append(prediction.label)
-            for recording in recordings(index):
-                have = self.latest[recording.file_id]
-                expected = [
-                    label for name, version in have.items() for label in labels(name, version, recording.file_id)
-                ]
-                assert sorted(shown[recording.file_id]) == sorted(expected)
-                assert recording.reference == self.references.get(recording.file_id)
-            rows = index.query("SELECT file_id, model, model_version FROM coverage JOIN latest USING (file_id, seq)")
+    def check(self, index: Index | None = None) -> None:
+        """Make sure that an index, by default the world's own, shows what has to be true."""
+        index = index or self.index
+        index.catch_up()
+        shown: dict[uuid.UUID, list[str]] = {file_id: [] for file_id in self.latest}
+        for prediction in predictions(index):
+            shown[prediction.file_id].append(prediction.label)
+        for recording in recordings(index):
+            have = self.latest[recording.file_id]
+            expected = [label for name, version in have.items() for label in labels(name, version, recording.file_id)]
+            assert sorted(shown[recording.file_id]) == sorted(expected)
+            assert recording.reference == self.references.get(recording.file_id)
+        rows = index.query("SELECT file_id, model, model_version FROM coverage JOIN latest USING (file_id, seq)")
         assert {(row["file_id"], row["model"], row["model_version"]) for row in rows} == {
             (file_id, name, version) for file_id, have in self.latest.items() for name, version in have.items()
         }
@@ -200,6 +205,8 @@ def test_a_files_detail_is_exactly_its_latest_reference(actions: list[tuple]) ->
                 else:
                     world.refresh(held=action == "hold")
                 world.check()
+        with world.lake.index() as anew:
+            world.check(anew)
 
 
 def test_fewer_then_none_then_back_computes_each_version_once_and_leaves_nothing_stale(tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ It must not know data drift, of which this is none.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
+import orjson
 import polars as pl
 
 from flows.drift_evidence import PLACE, SPAN, rows_of
@@ -16,14 +16,14 @@ from models.drift_samples import RECORDING
 from models.model_change import ModelChange, model_change
 from storage.answers import AnswerOf, Change
 from storage.commit import Draft
-from storage.history import as_it_is_now
+from storage.history import as_it_is_now, reference_at
 from storage.index import Index
 from storage.lake import Lake
 from storage.tables import table_from_rows
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ComparedModel:
     """What a change came to."""
 
     reference: UUID
@@ -31,12 +31,11 @@ class Compared:
     recordings: int
 
 
-def compare(lake: Lake, index: Index, change: Change) -> Compared | None:
+def compare(lake: Lake, index: Index, change: Change) -> ComparedModel | None:
     """Compare two versions and commit what comes of it; None where another run has been faster."""
     started_at = datetime.now(UTC)
     found = as_it_is_now(index, lambda: _compared(lake, index, change))
-    sql = "SELECT reference FROM entries WHERE seq = ?"
-    reference = UUID(str(index.query(sql, [max(one.seq for one in change.after)])[0]["reference"]))
+    reference = reference_at(index, max(one.seq for one in change.after))
     row = {
         "window_id": change.comparison_id,
         "reference": reference,
@@ -49,12 +48,12 @@ def compare(lake: Lake, index: Index, change: Change) -> Compared | None:
         "descriptor": change.model,
         "statistic": found.total.kappa,
         "verdict": "model_change",
-        "details": _details(found),
+        "details": orjson.dumps(found).decode(),
         "place": 0,
     }
     draft = Draft({"drift": table_from_rows("drift", [row])}, counts={"recordings": len(change.after)})
     entry = lake.commit(index, op="drift", key=change.comparison_id, plan=lambda: draft, started_at=started_at)
-    return None if entry is None else Compared(reference, found, len(change.after))
+    return None if entry is None else ComparedModel(reference, found, len(change.after))
 
 
 def _compared(lake: Lake, index: Index, change: Change) -> ModelChange:
@@ -75,10 +74,3 @@ def _whole(found: pl.DataFrame) -> pl.DataFrame:
 
 def _recordings(answers: Sequence[AnswerOf]) -> pl.DataFrame:
     return _whole(pl.DataFrame({RECORDING: [one.file_id.bytes for one in answers]}, {RECORDING: pl.Binary}))
-
-
-def _details(found: ModelChange) -> str:
-    import orjson  # noqa: PLC0415
-
-    said: dict[str, Any] = asdict(found)
-    return orjson.dumps(said).decode()
