@@ -4,15 +4,14 @@ It runs when infer asks for it, because there is something to do, and every hour
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import polars as pl
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import Field
@@ -26,6 +25,7 @@ from flows.drift_work import passed
 from flows.model_changes import ComparedModel, compare
 from flows.notify import Drifted, Kind, Notice, emit_drift
 from flows.runs import FIRST_BASELINE, commit_key, end_quietly
+from flows.stages import run_stage
 from models.drift_verdicts import Budget
 from models.drift_windows import WindowRule
 from storage.answers import changes
@@ -61,8 +61,6 @@ Rejected = Annotated[
         description="Held references that nobody shall see: their ids. Their recordings are computed and tested again."
     ),
 ]
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -112,15 +110,6 @@ def drift(baseline: NewBaseline = None, release_held: Released = (), reject_held
         _report(lake, index, settings, done)
     drifted = any(one.verdict == "drift" for one in done.tested)
     return Completed(name="Drift", message=str(done)) if drifted else Completed(message=str(done))
-
-
-@task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE)
-def run_stage(name: str, work: Callable[[], T]) -> T:
-    """Run one stage, and say how long it took."""
-    started = time.monotonic()
-    result = work()
-    get_run_logger().info("%s (%.1f s)", name, time.monotonic() - started)
-    return result
 
 
 def _baseline(lake: Lake, index: Index, settings: Settings, chosen: ChosenBaseline | None) -> BaselineRow | None:

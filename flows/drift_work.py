@@ -5,10 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from prefect import get_run_logger
-from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound
-
+from flows.stages import ask_for_run
 from storage.answers import changes
 from storage.drift import Waiting, active_baseline, held, waiting
 from storage.index import Index
@@ -21,10 +18,7 @@ def ask_for_drift(index: Index, settings: Settings, now: datetime | None = None)
     if not work:
         return
     key = hashlib.sha256(work.encode()).hexdigest()
-    try:
-        run_deployment("drift/drift", timeout=0, as_subflow=False, idempotency_key=f"drift-{key}")
-    except ObjectNotFound:
-        get_run_logger().warning("no deployment drift/drift: nobody looks for drift")
+    ask_for_run("drift", otherwise="nobody looks for drift", idempotency_key=f"drift-{key}")
 
 
 def work_for_drift(index: Index, settings: Settings, now: datetime) -> str:

@@ -4,7 +4,6 @@ Everything else goes on meanwhile. Each stage can be done again at any time, and
 next run.
 """
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -12,19 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from flows.drift_baselines import forget_fitted
 from flows.progress import Progress
 from flows.runs import commit_key, end_quietly
 from flows.shards import MODELS
+from flows.stages import ask_for_run, run_stage
 from models.errors import GroupError
 from models.group import load_group
 from models.leftovers import clear
@@ -120,23 +116,12 @@ def maintain(
     return Completed(message="; ".join(f"{stage}: {what}" for stage, what in done.items()))
 
 
-@task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE)
-def run_stage(name: str, work: Callable[[], str]) -> str:
-    """Run one stage and say what it did."""
-    started = time.monotonic()
-    what = work()
-    get_run_logger().info("%s: %s (%.1f s)", name, what, time.monotonic() - started)
-    return what
-
-
 def ask_for_fold(lake: Lake, index: Index) -> None:
     """Ask for a maintenance run that folds, once the log is long beyond the newest snapshot: readers begin there."""
     if index.applied_seq - index.start_seq < ASK_AFTER or index.applied_seq - newest_seq(lake.store) < ASK_AFTER:
         return
-    try:
-        run_deployment("maintain/maintain", parameters={"stages": ["fold"]}, timeout=0, as_subflow=False)
-    except ObjectNotFound:
-        get_run_logger().warning("no deployment maintain/maintain: nobody folds snapshots, and starts get slower")
+    lacking = "nobody folds snapshots, and starts get slower"
+    ask_for_run("maintain", otherwise=lacking, parameters={"stages": ["fold"]})
 
 
 def _erase(lake: Lake, index: Index, erase_files: tuple[UUID, ...], lift_files: tuple[UUID, ...]) -> str:
@@ -146,6 +131,8 @@ def _erase(lake: Lake, index: Index, erase_files: tuple[UUID, ...], lift_files: 
         lift(lake, index, lift_files, commit_key("lift"))
     purged = purge(lake, index, commit_key("purge"))
     if purged.recordings:
+        from flows.drift_baselines import forget_fitted  # noqa: PLC0415  infer imports this module at every tick
+
         forget_fitted(lake.place)
     for reason in purged.waiting:
         get_run_logger().warning("an erasure is not finished, and the next run goes on with it: %s", reason)

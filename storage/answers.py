@@ -19,8 +19,7 @@ MOST_COMPARED: Final = 2_000
 _NAMESPACE: Final = UUID("5e0b9ad4-7f40-5c7c-9c39-7a1f5c5f0f2d")
 
 _COUNTING: Final = """
-WITH undecided AS (SELECT seq FROM withheld WHERE seq NOT IN (SELECT seq FROM decisions)),
-usable AS (SELECT * FROM answers UNION ALL SELECT * FROM coverage WHERE seq IN (SELECT seq FROM undecided))
+WITH usable AS (SELECT * FROM answers UNION ALL SELECT * FROM coverage WHERE seq IN (SELECT seq FROM undecided))
 """
 
 CUT: Final = "utterances"

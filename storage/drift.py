@@ -79,8 +79,7 @@ ORDER BY seq
 """  # noqa: S608
 
 _HELD: Final = """
-WITH undecided AS (SELECT seq FROM held WHERE seq NOT IN (SELECT seq FROM decisions)),
-drifted AS (SELECT f.file_id FROM drift_files f JOIN drift d USING (window_id)
+WITH drifted AS (SELECT f.file_id FROM drift_files f JOIN drift d USING (window_id)
             WHERE d.verdict = 'drift' AND f.arrived_seq IN (SELECT seq FROM undecided))
 SELECT e.seq, e.reference, e.committed_at,
        coalesce(list(DISTINCT c.file_id), []) AS file_ids,

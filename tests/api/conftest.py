@@ -21,6 +21,7 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from storage.commit import Draft
+from storage.index import Index
 from storage.lake import Lake
 from storage.log import GroupModel
 from storage.settings import Settings
@@ -208,3 +209,17 @@ def prefect() -> Iterator[FakePrefect]:
         yield fake
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is asked of indexes, by all threads."""
+    asked: list[str] = []
+    run = Index.run
+
+    def noting(self: Index, sql: str, parameters: Any = ()) -> Any:
+        asked.append(sql)
+        return run(self, sql, parameters)
+
+    monkeypatch.setattr(Index, "run", noting)
+    return asked

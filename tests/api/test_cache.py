@@ -1,7 +1,7 @@
 """Answers that are kept: given again while the log says nothing new of their recording, and never longer."""
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import httpx
@@ -9,25 +9,10 @@ import pytest
 
 from api import cache
 from storage.erasure import erase
-from storage.index import Index
 from storage.retention import Retention, expire
 
 if TYPE_CHECKING:
     from tests.api.conftest import Api
-
-
-@pytest.fixture
-def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is asked of indexes, by all threads."""
-    asked: list[str] = []
-    run = Index.run
-
-    def noting(self: Index, sql: str, parameters: Any = ()) -> Any:
-        asked.append(sql)
-        return run(self, sql, parameters)
-
-    monkeypatch.setattr(Index, "run", noting)
-    return asked
 
 
 def get(api: "Api", file_id: UUID, **headers: str) -> httpx.Response:

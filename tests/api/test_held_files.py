@@ -8,7 +8,6 @@ from uuid import UUID
 import pytest
 
 from storage.decisions import reject, release
-from storage.index import Index
 from storage.lake import Lake
 from storage.snapshot import fold
 from tests.api.conftest import Api, Scribe, recording
@@ -152,18 +151,11 @@ def test_a_held_file_that_is_erased_is_gone(calls: "Callable") -> None:
         assert set(statuses(api)) == {"shown.wav", "new.wav", "bad.wav"}
 
 
-def test_where_nothing_is_held_nobody_asks_for_it(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_is_held_nobody_asks_for_it(api: Api, statements: list[str]) -> None:
     file_id = api.ingested()
-    asked: list[str] = []
-    run = Index.run
-
-    def noting(self: Index, sql: str, parameters: Any = ()) -> Any:
-        asked.append(sql)
-        return run(self, sql, parameters)
-
-    monkeypatch.setattr(Index, "run", noting)
+    statements.clear()
     assert api.file(file_id)["status"] == "accepted"
     assert api.files(status="held") == []
     assert len(api.files(status="accepted")) == 1
-    assert asked
-    assert not [sql for sql in asked if "undecided" in sql or "coverage WHERE seq IN" in sql]
+    assert statements
+    assert not [sql for sql in statements if "undecided" in sql or "coverage WHERE seq IN" in sql]

@@ -21,6 +21,7 @@ from storage.commit import Draft
 from storage.decisions import reject, release
 from storage.index import PLANNING_TABLES, Index
 from storage.lake import Lake
+from storage.log import LogEntry
 from storage.parquet import write_tables
 from storage.recordings import predictions, recordings
 from storage.tables import table_from_rows
@@ -235,22 +236,29 @@ def test_a_disabled_model_is_not_carried_on_and_comes_back_without_computing(tmp
     world.check()
 
 
+def scored_by(world: World, plan: Plan, reference: uuid.UUID) -> list[Scored]:
+    return [world.score(job, reference) for shard in plan.shards + plan.suspects for job in shard.jobs]
+
+
+def published_by_both(world: World, first: Index, second: Index, *, held: bool = False) -> list[LogEntry | None]:
+    """Let two refreshes plan the same work, and publish it one after the other."""
+    record_group(world.lake, first, world.specs(), uuid.uuid4())
+    second.catch_up()
+    entries = []
+    plans = [make_plan(first), make_plan(second)]
+    for index, plan in zip((first, second), plans, strict=True):
+        reference = uuid.uuid4()
+        scored = scored_by(world, plan, reference)
+        facts = {"scored": scored, "carried": (), "started_at": datetime.now(UTC)}
+        entries.append(publish_refresh(world.lake, index, reference=reference, held=held, **facts))
+    return entries
+
+
 def test_two_refreshes_of_the_same_work_publish_it_once(tmp_path: Path) -> None:
     world = World(Lake.open(tmp_path))
     world.ingest()
     with world.lake.index(PLANNING_TABLES) as first, world.lake.index(PLANNING_TABLES) as second:
-        record_group(world.lake, first, world.specs(), uuid.uuid4())
-        second.catch_up()
-        entries = []
-        plans = [make_plan(first), make_plan(second)]
-        for index, plan in zip((first, second), plans, strict=True):
-            reference = uuid.uuid4()
-            scored = [world.score(job, reference) for shard in plan.shards for job in shard.jobs]
-            entries.append(
-                publish_refresh(
-                    world.lake, index, reference=reference, scored=scored, carried=(), started_at=datetime.now(UTC)
-                )
-            )
+        entries = published_by_both(world, first, second)
     assert entries[0] is not None
     assert entries[1] is None, "the second one finds nothing left to publish"
 
@@ -290,7 +298,7 @@ def test_a_result_of_a_group_that_has_changed_meanwhile_is_not_published(tmp_pat
     with world.lake.index(PLANNING_TABLES) as index:
         record_group(world.lake, index, world.specs(), uuid.uuid4())
         plan, reference = make_plan(index), uuid.uuid4()
-        scored = [world.score(job, reference) for shard in plan.shards for job in shard.jobs]
+        scored = scored_by(world, plan, reference)
         world.group["words"] = ("fewer", True)
         with world.lake.index(PLANNING_TABLES) as other:
             record_group(world.lake, other, world.specs(), uuid.uuid4())
@@ -302,32 +310,11 @@ def test_a_result_of_a_group_that_has_changed_meanwhile_is_not_published(tmp_pat
         )
 
 
-def scored_by(world: World, plan: Plan, reference: uuid.UUID) -> list[Scored]:
-    return [world.score(job, reference) for shard in plan.shards + plan.suspects for job in shard.jobs]
-
-
 def test_two_refreshes_of_the_same_work_hold_it_back_once(tmp_path: Path) -> None:
     world = World(Lake.open(tmp_path))
     world.ingest()
     with world.lake.index(PLANNING_TABLES) as first, world.lake.index(PLANNING_TABLES) as second:
-        record_group(world.lake, first, world.specs(), uuid.uuid4())
-        second.catch_up()
-        entries = []
-        plans = [make_plan(first), make_plan(second)]
-        for index, plan in zip((first, second), plans, strict=True):
-            reference = uuid.uuid4()
-            scored = scored_by(world, plan, reference)
-            entries.append(
-                publish_refresh(
-                    world.lake,
-                    index,
-                    reference=reference,
-                    scored=scored,
-                    carried=(),
-                    started_at=datetime.now(UTC),
-                    held=True,
-                )
-            )
+        entries = published_by_both(world, first, second, held=True)
         assert entries[0] is not None
         assert entries[0].held
         assert entries[1] is None, "what is held already waits"

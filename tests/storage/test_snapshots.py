@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import flows.maintain
+import flows.stages
 from storage import base, index
 from storage.errors import StoreError
 from storage.index import Index
@@ -316,7 +317,7 @@ def test_stray_manifests_keep_nobody_from_asking_for_a_snapshot(
     author: Author, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(flows.maintain, "run_deployment", lambda name, **_: asked.append(name))
+    monkeypatch.setattr(flows.stages, "run_deployment", lambda name, **_: asked.append(name))
     monkeypatch.setattr(flows.maintain, "ASK_AFTER", 1)
     stray(author, Manifest(FAR, 0, {}))
     flows.maintain.ask_for_fold(author.lake, author.index)
