@@ -47,7 +47,7 @@ def _real_modules_only() -> Iterator[None]:
     """
     yield
     if "speechbrain" in sys.modules:
-        for name, module in list(sys.modules.items()):
+        for name, module in sys.modules.copy().items():  # in one step: other threads may be importing
             if type(module).__module__ == "speechbrain.utils.importutils":
                 del sys.modules[name]
 
