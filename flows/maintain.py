@@ -25,6 +25,7 @@ from flows.drift_work import forget_fitted
 from flows.progress import Progress
 from flows.runs import commit_key, end_quietly
 from flows.shards import MODELS
+from flows.story import name_run, run_name
 from models.errors import GroupError
 from models.group import load_group
 from models.leftovers import clear
@@ -65,7 +66,11 @@ Stages = Annotated[tuple[Stage, ...], Field(description="What to do; always in t
 Ids = Annotated[tuple[UUID, ...], Field(description="Ids of files, as the API shows them.")]
 
 
-@flow(name="maintain", description="Erase, expire, rewrite small files, fold a snapshot, remove what nothing names.")
+@flow(
+    name="maintain",
+    flow_run_name=run_name,
+    description="Erase, expire, rewrite small files, fold a snapshot, remove what nothing names.",
+)
 def maintain(
     stages: Stages = STAGES,
     erase_files: Ids = (),
@@ -106,6 +111,7 @@ def maintain(
         }
         asked = {*stages, "erase"} if erase_files or lift_files else set(stages)
         chosen = [stage for stage in STAGES if stage in asked]
+        name_run(f"maintain: {', '.join(chosen) or 'no stage'}")
         progress = Progress("maintain-progress", len(chosen), "stages")
         for stage in chosen:
             try:

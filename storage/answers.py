@@ -19,8 +19,7 @@ MOST_COMPARED: Final = 2_000
 _NAMESPACE: Final = UUID("5e0b9ad4-7f40-5c7c-9c39-7a1f5c5f0f2d")
 
 _COUNTING: Final = """
-WITH undecided AS (SELECT seq FROM withheld WHERE seq NOT IN (SELECT seq FROM decisions)),
-usable AS (SELECT * FROM answers UNION ALL SELECT * FROM coverage WHERE seq IN (SELECT seq FROM undecided))
+WITH usable AS (SELECT * FROM answers UNION ALL SELECT * FROM coverage WHERE seq IN (SELECT seq FROM undecided))
 """
 
 CUT: Final = "utterances"
@@ -56,13 +55,14 @@ SELECT count(*) AS count FROM known ANTI JOIN given_up USING (file_id)
 WHERE before_seq IS NOT NULL AND after_seq IS NULL
 """  # noqa: S608
 
+# Groups of one-offs, which are held, are no changes.
 _BEFORE: Final = """
 SELECT arg_max(version, seq) AS version, max(seq) AS seq FROM group_models
-WHERE name = $name AND version <> $version AND enabled
+WHERE name = $name AND version <> $version AND enabled AND seq NOT IN (SELECT seq FROM held)
 """
 _SINCE: Final = """
 SELECT min(g.seq) AS seq, min(e.committed_at) AS at FROM group_models g JOIN entries e USING (seq)
-WHERE g.name = $name AND g.version = $version AND g.seq > $before
+WHERE g.name = $name AND g.version = $version AND g.seq > $before AND g.seq NOT IN (SELECT seq FROM held)
 """
 
 

@@ -20,8 +20,9 @@ SAYS: Final = f"arg_min(verdict, list_position({list(OUTCOMES)}, verdict))"
 """The same in SQL, over rows of `drift`."""
 
 _REJECTED: Final = """
-rejected AS (SELECT seq FROM withheld WHERE seq IN (SELECT seq FROM decisions))
+rejected AS (SELECT seq FROM withheld WHERE seq NOT IN (SELECT seq FROM undecided))
 """
+"""Nothing comes in one-offs either."""
 
 _WAITING: Final = f"""
 WITH {_REJECTED},
@@ -71,8 +72,7 @@ ORDER BY seq
 """  # noqa: S608
 
 _HELD: Final = """
-WITH undecided AS (SELECT seq FROM held WHERE seq NOT IN (SELECT seq FROM decisions)),
-drifted AS (SELECT f.file_id FROM drift_files f JOIN drift d USING (window_id)
+WITH drifted AS (SELECT f.file_id FROM drift_files f JOIN drift d USING (window_id)
             WHERE d.verdict = 'drift' AND f.arrived_seq IN (SELECT seq FROM undecided))
 SELECT e.seq, e.reference, e.committed_at,
        coalesce(list(DISTINCT c.file_id), []) AS file_ids,
@@ -285,7 +285,7 @@ def closed_at(index: Index) -> list[datetime]:
 
 
 def held(index: Index) -> list[Held]:
-    """Return the refreshes that wait for a decision, oldest first."""
+    """Return the refreshes that wait for a decision, oldest first; one-offs do not."""
     return [Held(**row | {"file_ids": frozenset(row["file_ids"])}) for row in index.query(_HELD)]
 
 

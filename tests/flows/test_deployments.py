@@ -1,4 +1,4 @@
-"""The deployments of prefect.yaml: the same whether they are served or deployed to a work pool, and a worker runs them."""
+"""Deployments are the same whether they are served or deployed to a work pool, whose workers run them."""
 
 import asyncio
 import os

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flows.infer import Plan, make_plan
-from flows.refresh import publish_refresh, record_group
+from flows.refresh import Special, publish_refresh, record_group
 from flows.shards import Job, Scored
 from models.group import Group, ModelSpec
 from storage.commit import Draft
@@ -122,7 +122,7 @@ class World:
                 scored=scored,
                 carried=plan.carried,
                 started_at=datetime.now(UTC),
-                held=held,
+                special=Special(held=held),
             )
         assert (entry is not None) == bool(due), "a new reference exactly when something was missing"
         self.order.append(reference)
@@ -318,7 +318,7 @@ def test_two_refreshes_of_the_same_work_hold_it_back_once(tmp_path: Path) -> Non
                     scored=scored,
                     carried=(),
                     started_at=datetime.now(UTC),
-                    held=True,
+                    special=Special(held=True),
                 )
             )
         assert entries[0] is not None
