@@ -4,6 +4,7 @@ It must not know what the run is about. Nothing here fails a run: what is told o
 automations, and told once at most; what must miss none reads GET /api/events.
 """
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -133,8 +134,15 @@ def _emit(event: str, resource: str, name: str, payload: Mapping[str, Any]) -> N
 
 def _leave() -> None:
     """Return once the events have left this process, which may end right after: see flows/notify.py."""
-    with _at_best():
-        EventsWorker.instance().drain()
+    worker = EventsWorker.instance()
+    log = logging.getLogger(type(worker).__name__)
+    level = log.level
+    log.setLevel(logging.ERROR)  # it warns whenever something is left to send, which is why it is called
+    try:
+        with _at_best():
+            worker.drain()
+    finally:
+        log.setLevel(level)
 
 
 @contextmanager
