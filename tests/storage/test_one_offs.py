@@ -24,6 +24,7 @@ def one_off(request: pytest.FixtureRequest, author: Author) -> UUID:
     author.index.catch_up()
     if request.param == "a snapshot":
         assert fold(author.lake.store, author.index, after=1)
+        author.index.close()
         author.index = author.lake.index()
         assert author.index.start_seq == author.index.applied_seq
     return made
