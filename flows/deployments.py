@@ -38,7 +38,7 @@ class Deployment(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     name: str
-    entrypoint: str = Field(pattern=r"^[\w.]+:\w+$")
+    entrypoint: str = Field(pattern=r"^\w+(\.\w+)+$")
     description: str
     tags: list[str] = []
     schedules: list[Schedule] = []
@@ -60,7 +60,7 @@ def read_deployments(path: Path = PREFECT_FILE) -> list[Deployment]:
 
 def runner_deployment(deployment: Deployment, started_at: datetime | None = None) -> RunnerDeployment:
     """Return what Prefect's runner serves, its schedules counted from now on."""
-    module, _, name = deployment.entrypoint.partition(":")
+    module, _, name = deployment.entrypoint.rpartition(".")
     flow: Flow[..., Any] = getattr(importlib.import_module(module), name)
     started_at = started_at or datetime.now(UTC)
     served = flow.to_deployment(

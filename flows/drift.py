@@ -26,6 +26,7 @@ from flows.model_changes import ComparedModel, compare
 from flows.notify import Drifted, Kind, Notice, emit_drift
 from flows.runs import FIRST_BASELINE, commit_key, end_quietly
 from flows.stages import run_stage
+from flows.story import MOST_EVENTS, name_run, run_name, tell_reference
 from models.drift_verdicts import Budget
 from models.drift_windows import WindowRule
 from storage.answers import changes
@@ -85,7 +86,11 @@ class Done:
         return "; ".join(said) or "Nothing to do"
 
 
-@flow(name="drift", description="Look for drift in what came in, and decide about references that are held.")
+@flow(
+    name="drift",
+    flow_run_name=run_name,
+    description="Look for drift in what came in, and decide about references that are held.",
+)
 def drift(baseline: NewBaseline = None, release_held: Released = (), reject_held: Rejected = ()) -> State[Any]:
     """Test the windows that have closed.
 
@@ -108,6 +113,9 @@ def drift(baseline: NewBaseline = None, release_held: Released = (), reject_held
         run_stage("models", lambda: _compare(lake, index, settings, done))
         done.released += run_stage("held", lambda: release_passed(lake, index, passed(index, waiting(index))))
         _report(lake, index, settings, done)
+    name_run(f"drift: {done}")
+    for reference in done.released[:MOST_EVENTS]:
+        tell_reference(reference, None, settings.public_url)
     drifted = any(one.verdict == "drift" for one in done.tested)
     return Completed(name="Drift", message=str(done)) if drifted else Completed(message=str(done))
 

@@ -2,7 +2,8 @@
 
 FlowError
 ├── StartError          Audiophile cannot start as it is set; the message says what to change
-└── DeploymentError     prefect.yaml cannot be used as it is
+├── DeploymentError     prefect.yaml cannot be used as it is
+└── AskedError          a run was asked for what there is not, or what does not go together
 """
 
 
@@ -16,3 +17,7 @@ class StartError(FlowError):
 
 class DeploymentError(FlowError):
     """prefect.yaml is wrong; the message names the deployment and the field."""
+
+
+class AskedError(FlowError):
+    """The parameters of a run cannot be used; the message names what there is instead."""

@@ -6,25 +6,27 @@ What it decides needs neither torch nor a model; those are imported by the proce
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from prefect.task_runners import ProcessPoolTaskRunner
 
+from flows.asked import NOTHING_MORE, Asked, Files, Models, Phrases, what_is_asked
 from flows.drift_work import ask_for_drift
+from flows.infer_report import nothing_new, report, said_of, short, titled
 from flows.maintain import ask_for_fold
 from flows.progress import Progress
-from flows.refresh import enabled_models, publish_refresh, record_group
+from flows.refresh import Special, enabled_models, enabled_of, publish_refresh, record_group
 from flows.runs import commit_key, end_quietly, end_with_parent
 from flows.shards import MODELS, Scored, Shard, cut, failed, jobs_of, score_shard, with_texts
+from flows.story import Stopwatch, name_run, run_name, tell_reference
 from flows.trials import refused_at_first
 from flows.workers import Outcome, Submit, run_shards
 from models.errors import ModelUnavailableError
@@ -35,7 +37,7 @@ from storage.lake import Lake
 from storage.log import LogEntry
 from storage.missing import missing
 from storage.place import Place
-from storage.settings import get_settings
+from storage.settings import Settings, get_settings
 from storage.store import Store
 
 
@@ -63,11 +65,38 @@ class Plan:
         return sum(len(shard.jobs) for shard in self.shards + self.suspects) + len(self.carried)
 
 
-@flow(name="infer", description="Score what has no predictions yet, and publish it as one new reference.")
-def infer() -> State[Any]:
-    """Publish a new reference, or end at once when nothing is missing."""
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What every round of a run works with."""
+
+    lake: Lake
+    index: Index
+    settings: Settings
+    specs: tuple[ModelSpec, ...]  # that score
+    one_off: Group | None  # whose specs they are, where that is not the one in the log
+    unavailable: dict[str, str]  # models, and why; grows
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round came to: at most one reference."""
+
+    plan: Plan
+    outcome: Outcome = field(default_factory=Outcome)
+    entry: LogEntry | None = None
+
+
+@flow(name="infer", flow_run_name=run_name, description="Score what has no predictions yet, and publish it.")
+def infer(files: Files = (), models: Models = (), phrases: Phrases = ()) -> State[Any]:
+    """Publish a new reference, or end at once when nothing is missing.
+
+    Args:
+        files: Files to compute again.
+        models: Models to compute again.
+        phrases: Words and phrases to look for once, in a reference that is held.
+    """
     end_quietly()
-    started_at, started, logger = datetime.now(UTC), time.monotonic(), get_run_logger()
+    started_at, started = datetime.now(UTC), time.monotonic()
     settings = get_settings()
     group = load_group(settings.searched_phrases)
     lake = Lake.open(settings.place)
@@ -75,43 +104,98 @@ def infer() -> State[Any]:
     unavailable = resting(tried, {spec.name: spec.entry for spec in group.enabled}, started_at)
     with lake.index(PLANNING_TABLES) as index:
         record_group(lake, index, group, commit_key("group"))
-        plan = make_plan(index, started_at, unavailable)
-        outcome, entry = Outcome(), None
-        if plan.recordings:
-            logger.info("missing: %d recordings, %.0f s of audio", plan.recordings, plan.audio_s)
-            reference = commit_key("reference")
-            specs = tuple(spec for spec in group.enabled if spec.name not in unavailable)
-            outcome = score(plan, settings.place, specs, reference, settings.workers, settings.refresh_budget_s)
-            unavailable |= outcome.refused
-            logger.info("scored: %d recordings", sum(part.recordings for part in outcome.scored))
-            entry = publish_refresh(
-                lake,
-                index,
-                reference=reference,
-                scored=outcome.scored,
-                carried=plan.carried,
-                started_at=started_at,
-                unavailable=unavailable,
-                held="quarantine" in settings.on_drift,
-            )
-            note_tried(lake.store, tried, group, outcome)  # what can be lost comes last
-        ask_for_fold(lake, index)
-        ask_for_drift(index, settings)
-    report(entry, time.monotonic() - started, unavailable)
-    if outcome.error is not None:
-        raise outcome.error
-    if unavailable and all(spec.name in unavailable for spec in group.enabled):
+        asked = what_is_asked(index, group, files, models, phrases)
+        one_off = load_group(asked.phrases) if asked.phrases else None
+        work = Work(lake, index, settings, (one_off or group).enabled, one_off, unavailable)
+        rounds = run_rounds(work, asked)
+        if one_off is None:
+            for done in rounds:
+                note_tried(lake.store, tried, group, done.outcome)  # what can be lost comes last
+            ask_for_fold(lake, index)
+            ask_for_drift(index, settings)
+    return ended(rounds, work, time.monotonic() - started)
+
+
+def run_rounds(work: Work, asked: Asked) -> list[Round]:
+    """Score and publish what is missing; what is to be computed again takes as many rounds as its budget asks for.
+
+    What arrives meanwhile comes first in each, so that nobody waits for a large one.
+    """
+    rounds: list[Round] = []
+    while True:
+        done = run_round(work, asked, commit_key(f"reference/{len(rounds)}" if rounds else "reference"))
+        rounds.append(done)
+        if done.entry is None or done.outcome.error is not None or asked.again is None:
+            return rounds
+        asked = asked.without(files_of(work.index, done.entry))
+        if asked.again is None:
+            return rounds
+
+
+def run_round(work: Work, asked: Asked, reference: UUID) -> Round:
+    """Plan, score within the budget, and publish."""
+    started_at, logger, watch = datetime.now(UTC), get_run_logger(), Stopwatch()
+    enabled = enabled_models(work.index) if work.one_off is None else enabled_of(work.one_off)
+    plan = make_plan(work.index, started_at, work.unavailable, enabled, asked)
+    if not plan.recordings:
+        logger.info("planned: nothing is missing (%.1f s)", watch.lap())
+        return Round(plan)
+    logger.info("planned: %d files, %.0f s of audio (%.1f s)", plan.recordings, plan.audio_s, watch.lap())
+    name_run(f"reference {short(reference)}: scoring {plan.recordings} files")
+    specs = tuple(spec for spec in work.specs if spec.name not in work.unavailable)
+    outcome = score(plan, work.settings.place, specs, reference, work.settings.workers, work.settings.refresh_budget_s)
+    work.unavailable.update(outcome.refused)
+    logger.info("scored: %d files (%.1f s)", outcome.recordings, watch.lap())
+    entry = publish_refresh(
+        work.lake,
+        work.index,
+        reference=reference,
+        scored=outcome.scored,
+        carried=plan.carried,
+        started_at=started_at,
+        unavailable=work.unavailable,
+        special=Special("quarantine" in work.settings.on_drift, asked.again, work.one_off),
+    )
+    if entry is not None:
+        what, count = "held" if entry.held else "published", int(entry.counts["files"])
+        logger.info("%s: %d files as reference %s (%.1f s)", what, count, reference, watch.lap())
+        tell_reference(reference, entry, work.settings.public_url)
+    return Round(plan, outcome, entry)
+
+
+def files_of(index: Index, entry: LogEntry) -> list[UUID]:
+    """Return the files of a refresh."""
+    rows = index.query("SELECT DISTINCT file_id FROM coverage WHERE seq = ?", [entry.seq])
+    return [row["file_id"] for row in rows]
+
+
+def ended(rounds: list[Round], work: Work, seconds: float) -> State[Any]:
+    """Show what a run came to, and return its state."""
+    last, unavailable = rounds[-1], work.unavailable
+    entries = [done.entry for done in rounds if done.entry is not None]
+    report(entries, seconds, unavailable)
+    if last.outcome.error is not None:
+        raise last.outcome.error
+    if unavailable and all(spec.name in unavailable for spec in work.specs):
         raise ModelUnavailableError("; ".join(unavailable.values()))
-    if entry is None:
-        return Completed(message=nothing_new(plan, outcome, unavailable))
-    what = "Held reference" if entry.held else "Reference"
-    logger.info("published: %s %s", what.lower(), entry.reference)
-    return Completed(message=f"{what} {entry.reference}")
+    message = said_of(entries) or nothing_new(last.plan.recordings, last.outcome.recordings, unavailable)
+    if work.one_off is not None and entries and (left := last.plan.recordings - int(entries[0].counts["files"])) > 0:
+        message += f"; {left} files did not fit in REFRESH_BUDGET_S={work.settings.refresh_budget_s:g}: name others"
+    name_run(titled(entries) if entries else message)
+    return Completed(message=message)
 
 
-def make_plan(index: Index, now: datetime | None = None, unavailable: Collection[str] = frozenset()) -> Plan:
+def make_plan(
+    index: Index,
+    now: datetime | None = None,
+    unavailable: Collection[str] = frozenset(),
+    enabled: list[tuple[str, str]] | None = None,
+    asked: Asked = NOTHING_MORE,
+) -> Plan:
     """Return what the latest references lack, cut into shards; of models that are unavailable, only what is kept."""
-    rows = missing(index, enabled_models(index), now or datetime.now(UTC), unavailable)
+    wanted = enabled_models(index) if enabled is None else enabled
+    rows = missing(index, wanted, now or datetime.now(UTC), unavailable, again=asked.again)
+    rows = [row for row in rows if asked.files is None or row.file_id in asked.files]
     jobs = jobs_of(rows)
     shards, suspects = cut(jobs)
     if any(job.read_seqs for job in jobs):
@@ -179,31 +263,3 @@ def note_tried(store: Store, tried: Mapping[str, Tried], group: Group, outcome: 
     now_known = after_trying(tried, models, outcome.loaded, outcome.refused, datetime.now(UTC))
     if now_known != tried:
         write_tried(store, now_known.values())
-
-
-def nothing_new(plan: Plan, outcome: Outcome, unavailable: Mapping[str, str]) -> str:
-    """Say why there is no new reference."""
-    if unavailable and not any(part.recordings for part in outcome.scored):
-        return f"Nothing is missing, but for what cannot be loaded: {', '.join(sorted(unavailable))}"
-    return "Others were faster" if plan.recordings else "Nothing is missing"
-
-
-def report(entry: LogEntry | None, seconds: float, unavailable: Mapping[str, str]) -> None:
-    """Show in Prefect's UI what the run came to."""
-    counts = entry.counts if entry else {}
-    create_table_artifact(
-        key="infer",
-        description="The refresh" if entry else "No new reference",
-        table=[
-            {
-                "files": int(counts.get("files", 0)),
-                "utterances": int(counts.get("utterances", 0)),
-                "predictions": int(counts.get("predictions", 0)),
-                "failures": int(counts.get("failures", 0)),
-                "audio seconds": counts.get("audio_s", 0),
-                "seconds": round(seconds, 1),
-                "reference": str(entry.reference) if entry else "",
-                "unavailable models": "; ".join(unavailable.values()),
-            }
-        ],
-    )

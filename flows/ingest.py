@@ -1,10 +1,12 @@
 """The flow that takes recordings in: copies them into the media store, decodes them once, accepts or rejects them."""
 
 import time
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
+from uuid import UUID
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
@@ -18,6 +20,7 @@ from flows.decoder import Decoder
 from flows.progress import Progress
 from flows.register import Seen, Source, register, statuses, unaccepted
 from flows.runs import commit_key, end_quietly
+from flows.story import Rejected, Rejections, name_run, run_name
 from flows.watch import Candidate, Folder, demo, look
 from storage.errors import StoreError
 from storage.inbox import Receipt
@@ -36,9 +39,24 @@ BUDGET_S: Final = 90.0  # no batch starts later; the next run goes on
 CURSOR: Final = "bucket.json"  # in the folder of this host's own
 
 Waiting = Receipt | Candidate | InBucket
+Statuses = dict[UUID, tuple[str, str | None]]
+"""Status and reason of recordings."""
 
 
-@flow(name="ingest", description="Take in uploads, new files of the watched folder, and new objects of the bucket.")
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a batch came to."""
+
+    items: int  # of the batch, from its beginning
+    counts: dict[str, float]
+    rejected: list[Rejected]  # that were not, or for another reason, before
+
+
+@flow(
+    name="ingest",
+    flow_run_name=run_name,
+    description="Take in uploads, new files of the watched folder, and new objects of the bucket.",
+)
 def ingest() -> State[Any]:
     """Ingest what waits, in batches, newest first."""
     end_quietly()
@@ -48,7 +66,14 @@ def ingest() -> State[Any]:
         counts = ingest_all(settings, lake, index, decoder)
     row = {**counts, "seconds": round(time.monotonic() - started, 1)}
     create_table_artifact(key="ingest", description="What came in", table=[row])
-    return Completed(message=", ".join(f"{count} {name}" for name, count in counts.items() if count) or "Nothing new")
+    message = in_words(counts) or "Nothing new"
+    name_run(message)
+    return Completed(message=message)
+
+
+def in_words(counts: Mapping[str, float]) -> str:
+    """Return what was counted, but for nothings."""
+    return ", ".join(f"{count:g} {name}" for name, count in counts.items() if count)
 
 
 def ingest_all(settings: Settings, lake: Lake, index: Index, decoder: Decoder) -> dict[str, int]:
@@ -64,6 +89,7 @@ def ingest_all(settings: Settings, lake: Lake, index: Index, decoder: Decoder) -
     seen: set[Waiting] = set()
     number = 0
     progress: Progress | None = None
+    rejections = Rejections(settings.public_url)
     while time.monotonic() - started < BUDGET_S:
         everything: list[Waiting] = [*lake.inbox.receipts(), *candidates]
         waiting = [item for item in everything if item not in seen]
@@ -71,13 +97,16 @@ def ingest_all(settings: Settings, lake: Lake, index: Index, decoder: Decoder) -
         if not batch and not gone:
             break
         if progress is None:
-            logger.info("waiting: %d files; gone: %d", len(waiting), len(gone))
+            looked_s = time.monotonic() - started
+            logger.info("waiting: %d files; gone: %d (%.1f s)", len(waiting), len(gone), looked_s)
             progress = Progress("ingest-progress", len(waiting), "files")
-        taken, found = ingest_batch(lake, index, decoder, batch, gone, number)
-        counts = {name: count + int(found.get(name, 0)) for name, count in counts.items()}
-        progress.add(taken)
-        seen.update(batch[:taken])  # what could not be read waits for the next run
+        taken = ingest_batch(lake, index, decoder, batch, gone, number)
+        counts = {name: count + int(taken.counts.get(name, 0)) for name, count in counts.items()}
+        progress.add(taken.items)
+        rejections.tell(taken.rejected)
+        seen.update(batch[: taken.items])  # what could not be read waits for the next run
         number, gone = number + 1, []
+    rejections.end()
     if bucket:
         write_cursor(
             settings.local / CURSOR, bucket.all_taken if seen.issuperset(bucket.candidates) else bucket.left_over
@@ -127,12 +156,8 @@ def next_batch(waiting: list[Waiting]) -> list[Waiting]:
 @task(name="batch", task_run_name="batch {number}", cache_policy=NO_CACHE)
 def ingest_batch(
     lake: Lake, index: Index, decoder: Decoder, batch: list[Waiting], gone: list[str], number: int
-) -> tuple[int, dict[str, float]]:
-    """Store and decode what `batch` begins with, for BATCH_S at most, and publish it.
-
-    Returns:
-        How many of the batch were taken, and the counts of what came of them.
-    """
+) -> Taken:
+    """Store and decode what `batch` begins with, for BATCH_S at most, and publish it."""
     logger, started_at, started = get_run_logger(), datetime.now(UTC), time.monotonic()
     sources: list[Source] = []
     facts: dict[str, dict[str, Any]] = {}
@@ -155,8 +180,7 @@ def ingest_batch(
         sources.append(source)
         if isinstance(item, Receipt):
             receipts.append(item)
-        if reason := facts.get(source.blob.sha256, {}).get("reason"):
-            logger.warning("rejected: %s %s", source.name, reason)
+    before = statuses(index, sources)
     entry = register(lake, index, Seen(sources, facts, gone), commit_key(f"ingest/{number}"), started_at)
     known, erased = statuses(index, sources), index.erased(source.file_id for source in sources)
     for source in sources:
@@ -167,7 +191,19 @@ def ingest_batch(
     for receipt in receipts:
         if receipt.file_id in known or receipt.file_id in erased:
             lake.inbox.remove(receipt)
-    return taken, {**(entry.counts if entry else {}), "skipped": taken - len(sources)}
+    counts = {**(entry.counts if entry else {}), "skipped": taken - len(sources)}
+    logger.info("batch %d: %s (%.1f s)", number, in_words(counts) or "nothing new", time.monotonic() - started)
+    return Taken(taken, counts, _rejected(sources, before, known))
+
+
+def _rejected(sources: list[Source], before: Statuses, now: Statuses) -> list[Rejected]:
+    """Return the recordings that are rejected now, and were not for the same reason before."""
+    by_id = {source.file_id: source.name for source in reversed(sources)}
+    return [
+        Rejected(file_id, name, now[file_id][1] or "")
+        for file_id, name in by_id.items()
+        if now.get(file_id, ("",))[0] == "rejected" and before.get(file_id) != now[file_id]
+    ]
 
 
 def _stored(lake: Lake, index: Index, item: Waiting) -> Source | None:

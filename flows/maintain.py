@@ -21,6 +21,7 @@ from flows.progress import Progress
 from flows.runs import commit_key, end_quietly
 from flows.shards import MODELS
 from flows.stages import ask_for_run, run_stage
+from flows.story import name_run, run_name
 from models.errors import GroupError
 from models.group import load_group
 from models.leftovers import clear
@@ -61,7 +62,11 @@ Stages = Annotated[tuple[Stage, ...], Field(description="What to do; always in t
 Ids = Annotated[tuple[UUID, ...], Field(description="Ids of files, as the API shows them.")]
 
 
-@flow(name="maintain", description="Erase, expire, rewrite small files, fold a snapshot, remove what nothing names.")
+@flow(
+    name="maintain",
+    flow_run_name=run_name,
+    description="Erase, expire, rewrite small files, fold a snapshot, remove what nothing names.",
+)
 def maintain(
     stages: Stages = STAGES,
     erase_files: Ids = (),
@@ -102,6 +107,7 @@ def maintain(
         }
         asked = {*stages, "erase"} if erase_files or lift_files else set(stages)
         chosen = [stage for stage in STAGES if stage in asked]
+        name_run(f"maintain: {', '.join(chosen) or 'no stage'}")
         progress = Progress("maintain-progress", len(chosen), "stages")
         for stage in chosen:
             try:

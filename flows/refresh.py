@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import pyarrow as pa
@@ -22,7 +22,7 @@ from storage.commit import Draft
 from storage.index import Index
 from storage.lake import Lake
 from storage.log import DataFile, GroupModel, LogEntry
-from storage.missing import answers_kept, missing
+from storage.missing import Again, answers_kept, missing
 from storage.parquet import read_tables
 from storage.tables import ANSWER_TABLES, TABLES
 
@@ -39,11 +39,27 @@ class Answers:
     seq: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Special:
+    """In what a refresh differs from others.
+
+    Attributes:
+        held: Nobody's latest before it is released; until that is decided, its answers are not computed again.
+        again: What was computed although it was there.
+        one_off: The group that scored, where that is not the one in the log: then it is held, and waits for nothing.
+    """
+
+    held: bool = False
+    again: Again | None = None
+    one_off: Group | None = None
+
+
+ORDINARY: Final = Special()
+
+
 def record_group(lake: Lake, index: Index, group: Group, key: UUID) -> None:
     """Write the model group into the log, where it differs from the one that the log has last."""
-    wanted = tuple(
-        GroupModel(model.name, model.version, model.task, model.enabled, _settings(model)) for model in group.models
-    )
+    wanted = models_of(group)
 
     def plan() -> Draft | None:
         rows = index.query("SELECT name, version, task, enabled FROM group_models WHERE seq = ?", [index.group_seq])
@@ -53,6 +69,13 @@ def record_group(lake: Lake, index: Index, group: Group, key: UUID) -> None:
         return Draft(group=wanted, counts={"models": len(wanted)})
 
     lake.commit(index, op="group", key=key, plan=plan, started_at=datetime.now(UTC))
+
+
+def models_of(group: Group) -> tuple[GroupModel, ...]:
+    """Return the models of a group as the log has them."""
+    return tuple(
+        GroupModel(model.name, model.version, model.task, model.enabled, _settings(model)) for model in group.models
+    )
 
 
 def _settings(model: ModelSpec) -> dict[str, Any]:
@@ -68,6 +91,11 @@ def enabled_models(index: Index) -> list[tuple[str, str]]:
     return [(row["name"], row["version"]) for row in rows]
 
 
+def enabled_of(group: Group) -> list[tuple[str, str]]:
+    """Return name and version of the enabled models of a group."""
+    return [(model.name, model.version) for model in group.enabled]
+
+
 def publish_refresh(
     lake: Lake,
     index: Index,
@@ -77,7 +105,7 @@ def publish_refresh(
     carried: Iterable[UUID],
     started_at: datetime,
     unavailable: Collection[str] = frozenset(),
-    held: bool = False,
+    special: Special = ORDINARY,
 ) -> LogEntry | None:
     """Commit what shards scored and what can be carried, as one reference.
 
@@ -89,7 +117,7 @@ def publish_refresh(
         carried: Recordings of which every missing answer is kept in some older entry.
         started_at: When the refresh began.
         unavailable: Models that could not be loaded: what they lack is left out, and stays missing.
-        held: Nobody's latest before it is released; until that is decided, its answers are not computed again.
+        special: In what it differs from others.
 
     Returns:
         The entry, or None where nothing is left: others were faster, or the group has changed.
@@ -101,7 +129,8 @@ def publish_refresh(
     touched = frozenset(file_id for file_id, _ in computed) | frozenset(carried)
 
     def plan() -> Draft | None:
-        take, carry = _whole_answers(index, computed, touched, started_at, unavailable)
+        enabled = enabled_models(index) if special.one_off is None else enabled_of(special.one_off)
+        take, carry = _whole_answers(index, enabled, computed, touched, started_at, unavailable, special.again)
         if not take and not carry:
             return None
         sources = [Answers(tuple(index.live_files(seq=seq)), frozenset(pairs), seq) for seq, pairs in carry.items()]
@@ -111,36 +140,41 @@ def publish_refresh(
             files = ()
         tables = {name: _gathered(lake, name, sources) for name in ANSWER_TABLES}
         covered = len({file_id for file_id, _ in take.union(*carry.values())})
-        return Draft(tables, files, _counts(files, tables, scored) | {"files": covered}, reference, held=held)
+        counts = _counts(files, tables, scored) | {"files": covered}
+        group = () if special.one_off is None else models_of(special.one_off)
+        return Draft(tables, files, counts, reference, group, held=special.held or special.one_off is not None)
 
     return lake.commit(index, op="refresh", key=reference, plan=plan, started_at=started_at)
 
 
 def _whole_answers(
     index: Index,
+    enabled: list[tuple[str, str]],
     computed: Mapping[Pair, str],
     touched: frozenset[UUID],
     now: datetime,
     unavailable: Collection[str] = frozenset(),
+    again: Again | None = None,
 ) -> tuple[set[Pair], dict[int, set[Pair]]]:
     """Choose, for each touched recording that lacks something, where each enabled model's answer comes from.
 
     Args:
         index: As it is now, which may be later than when the work was planned.
+        enabled: Name and version of each enabled model.
         computed: The version of each answer that shards have computed.
         touched: Recordings that may be published.
         now: When the work was planned: a failure that falls due meanwhile is the next refresh's.
         unavailable: Models of which an answer that is nowhere keeps no recording back.
+        again: What was computed although it was there.
 
     Returns:
         The answers to take from the shards, and those to carry by the seq of the entry that holds them. A recording of
         which some answer is nowhere is left out: the next refresh computes it.
     """
-    enabled = enabled_models(index)
     at_hand = {(*pair, version) for pair, version in computed.items()}
     owed = {
         (row.file_id, row.model): row.kept_seq
-        for row in missing(index, enabled, now, unavailable, at_hand)
+        for row in missing(index, enabled, now, unavailable, at_hand, again)
         if row.file_id in touched
     }
     kept = answers_kept(index, touched, enabled)

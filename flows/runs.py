@@ -1,4 +1,4 @@
-"""What every run needs: the keys of its commits, and an orderly end of its processes."""
+"""What every run needs: its folder, the keys of its commits, and an orderly end of its processes."""
 
 import atexit
 import os
@@ -6,6 +6,7 @@ import sys
 import threading
 import uuid
 from multiprocessing import connection, parent_process
+from pathlib import Path
 from typing import Final
 from uuid import UUID
 
@@ -14,6 +15,13 @@ _NAMESPACE: Final = UUID("6f0e7a52-6c2b-5d43-9a0e-3f1f6a1c7b10")
 
 FIRST_BASELINE: Final = uuid.uuid5(_NAMESPACE, "baseline/first/1")
 """The key of the one commit that makes the first baseline, whichever run makes it."""
+
+
+def enter_project() -> dict[str, str]:
+    """Make the folder of the project the current one: the step of prefect.yaml before a worker runs a flow."""
+    project = str(Path(__file__).parent.parent)
+    os.chdir(project)
+    return {"directory": project}
 
 
 def commit_key(part: str) -> UUID:

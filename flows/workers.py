@@ -44,6 +44,11 @@ class Outcome:
     error: Exception | None = None  # the first that is not a recording's fault
 
     @property
+    def recordings(self) -> int:
+        """How many recordings were scored."""
+        return sum(part.recordings for part in self.scored)
+
+    @property
     def loaded(self) -> frozenset[str]:
         """Names of the models that some process has loaded."""
         return frozenset(name for part in self.scored for name in part.loaded)

@@ -55,13 +55,14 @@ SELECT count(*) AS count FROM known ANTI JOIN given_up USING (file_id)
 WHERE before_seq IS NOT NULL AND after_seq IS NULL
 """  # noqa: S608
 
+# Groups of one-offs, which are held, are no changes.
 _BEFORE: Final = """
 SELECT arg_max(version, seq) AS version, max(seq) AS seq FROM group_models
-WHERE name = $name AND version <> $version AND enabled
+WHERE name = $name AND version <> $version AND enabled AND seq NOT IN (SELECT seq FROM held)
 """
 _SINCE: Final = """
 SELECT min(g.seq) AS seq, min(e.committed_at) AS at FROM group_models g JOIN entries e USING (seq)
-WHERE g.name = $name AND g.version = $version AND g.seq > $before
+WHERE g.name = $name AND g.version = $version AND g.seq > $before AND g.seq NOT IN (SELECT seq FROM held)
 """
 
 

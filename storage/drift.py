@@ -23,8 +23,9 @@ SAYS: Final = f"arg_min(verdict, list_position({list(OUTCOMES)}, verdict))"
 """The same in SQL, over rows of `drift`."""
 
 _REJECTED: Final = """
-rejected AS (SELECT seq FROM withheld WHERE seq IN (SELECT seq FROM decisions))
+rejected AS (SELECT seq FROM withheld WHERE seq NOT IN (SELECT seq FROM undecided))
 """
+"""Nothing comes in one-offs either."""
 
 _KNOWN: Final = """
 SELECT file_id FROM drift_files
@@ -307,7 +308,7 @@ def table_of_files(window_id: UUID, recordings: Iterable[Waiting]) -> pa.Table:
 
 
 def held(index: Index) -> list[Held]:
-    """Return the refreshes that wait for a decision, oldest first."""
+    """Return the refreshes that wait for a decision, oldest first; one-offs do not."""
     return [Held(**row | {"file_ids": frozenset(row["file_ids"])}) for row in index.query(_HELD)]
 
 

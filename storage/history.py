@@ -53,7 +53,7 @@ class Reference:
     Attributes:
         seq: Its log entry. Later references have higher ones.
         state: published | held (waits for a decision) | rejected (never published) | expired (not kept).
-        models: The model group that it was made with.
+        models: The model group that it was made with: of a one-off its own.
         counts: What its run counted.
     """
 
@@ -276,7 +276,7 @@ def as_it_is_now(index: Index, read: Callable[[], T]) -> T:
 
 def _references(index: Index, condition: str, parameters: list[object]) -> list[Reference]:
     rows = index.query(_REFERENCES.format(condition=condition), parameters)
-    groups = _groups(index, {row["group_seq"] for row in rows})
+    groups = _groups(index, {row[name] for row in rows for name in ("seq", "group_seq")})
     return [
         Reference(
             reference=row["reference"],
@@ -284,7 +284,7 @@ def _references(index: Index, condition: str, parameters: list[object]) -> list[
             started_at=row["started_at"],
             committed_at=row["committed_at"],
             state=row["state"],
-            models=groups.get(row["group_seq"], ()),
+            models=groups.get(row["seq"]) or groups.get(row["group_seq"], ()),
             counts=json.loads(row["counts"]),
         )
         for row in rows

@@ -256,7 +256,7 @@ class Index:
         return [row["seq"] for row in self.query("SELECT seq FROM withheld")]
 
     def undecided(self) -> list[int]:
-        """Return the log entries of references that are held: nobody has released or rejected them yet."""
+        """Return the log entries of references that wait for a decision: held ones, but no one-offs."""
         if not self._cursor()[0].tail.held:
             return []
         return [row["seq"] for row in self.query("SELECT seq FROM undecided ORDER BY seq")]

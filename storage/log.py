@@ -59,6 +59,7 @@ class LogEntry:
     Attributes:
         reference: The reference that a refresh makes, or that a release or reject is about.
         held: A refresh that is readable by its id, and never the latest until it is released.
+        group: Of a group: the models from here on. Of a refresh: it is a one-off, and these have answered in it alone.
         files: Parquet files that it adds.
         removed: Paths of Parquet files that do not count any more.
         expired: References that are not kept any more. Rows of theirs that are some file's latest stay.

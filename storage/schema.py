@@ -60,7 +60,8 @@ BASE_FILES: Final[dict[str, str]] = {
 _ROWS_OF_FILES: Final = """
 WITH withheld AS (SELECT seq FROM held WHERE seq NOT IN (SELECT seq FROM decisions WHERE released)),
 waiting AS (SELECT DISTINCT file_id FROM coverage
-            WHERE seq IN (SELECT seq FROM held WHERE seq NOT IN (SELECT seq FROM decisions))),
+            WHERE seq IN (SELECT seq FROM held WHERE seq NOT IN (SELECT seq FROM decisions)
+                          AND seq NOT IN (SELECT seq FROM group_models))),
 last AS (SELECT file_id, max(seq) AS seq FROM coverage WHERE seq NOT IN (SELECT seq FROM withheld) GROUP BY file_id),
 named AS (SELECT file_id, arg_min(name, seen_at) AS name, bool_and(kind = 'demo') AS demo FROM sources GROUP BY file_id)
 SELECT f.*, n.name, n.demo, l.seq AS latest_seq, e.reference, e.committed_at AS predicted_at,
@@ -91,8 +92,10 @@ SELECT seq FROM held WHERE seq NOT IN (SELECT seq FROM decisions WHERE released)
 """
 
 _UNDECIDED: Final = """
-CREATE OR REPLACE VIEW undecided AS SELECT seq FROM held WHERE seq NOT IN (SELECT seq FROM decisions)
+CREATE OR REPLACE VIEW undecided AS
+SELECT seq FROM held WHERE seq NOT IN (SELECT seq FROM decisions) AND seq NOT IN (SELECT seq FROM group_models)
 """
+"""A refresh with a group of its own is a one-off: it is held, and nothing waits for a decision on it."""
 
 _ANSWERS: Final = """
 CREATE OR REPLACE VIEW answers AS SELECT c.* FROM coverage c

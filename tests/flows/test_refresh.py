@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flows.infer import Plan, make_plan
-from flows.refresh import publish_refresh, record_group
+from flows.refresh import Special, publish_refresh, record_group
 from flows.shards import Job, Scored
 from models.group import Group, ModelSpec
 from storage.commit import Draft
@@ -129,7 +129,7 @@ class World:
             scored=scored,
             carried=plan.carried,
             started_at=datetime.now(UTC),
-            held=held,
+            special=Special(held=held),
         )
         assert (entry is not None) == bool(due), "a new reference exactly when something was missing"
         self.order.append(reference)
@@ -250,7 +250,7 @@ def published_by_both(world: World, first: Index, second: Index, *, held: bool =
         reference = uuid.uuid4()
         scored = scored_by(world, plan, reference)
         facts = {"scored": scored, "carried": (), "started_at": datetime.now(UTC)}
-        entries.append(publish_refresh(world.lake, index, reference=reference, held=held, **facts))
+        entries.append(publish_refresh(world.lake, index, reference=reference, special=Special(held=held), **facts))
     return entries
 
 

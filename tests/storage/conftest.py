@@ -86,7 +86,12 @@ class Author:
         )
 
     def refresh(
-        self, answers: Mapping[tuple[UUID, str], list[tuple[str, float]]], version: str = "v1", *, held: bool = False
+        self,
+        answers: Mapping[tuple[UUID, str], list[tuple[str, float]]],
+        version: str = "v1",
+        *,
+        held: bool = False,
+        one_off: bool = False,
     ) -> UUID:
         """Publish a reference, or hold it back: label and confidence of each detection, by recording and model."""
         reference = uuid.uuid4()
@@ -104,7 +109,10 @@ class Author:
                 for at, (label, sure) in enumerate(found)
             ]
         answers_of = {"coverage": coverage, "utterances": utterances, "predictions": predictions}
-        self.commit("refresh", reference=reference, held=held, **answers_of, descriptors=descriptors)
+        models = dict.fromkeys(model for _, model in answers) if one_off else ()
+        group = tuple(GroupModel(model, version, "phrases", True, {"phrases": ["once"]}) for model in models)
+        held = held or one_off
+        self.commit("refresh", reference=reference, held=held, group=group, **answers_of, descriptors=descriptors)
         return reference
 
     def baseline(self, file_ids: Iterable[UUID], *, name: str = "first", version: int = 1) -> UUID:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from storage.missing import MAX_TRIES, Missing, answers_kept, missing
+from storage.missing import MAX_TRIES, Again, Missing, answers_kept, missing
 from storage.snapshot import fold
 from tests.storage.conftest import START
 
@@ -194,3 +194,30 @@ def test_what_is_held_is_known_to_an_index_that_begins_at_a_snapshot(author: "Au
     assert owed(author, V1) == []
     author.commit("reject", reference=reference)
     assert len(owed(author, V1)) == 1
+
+
+def test_what_is_asked_for_again_is_missing_whatever_is_there(author: "Author") -> None:
+    first, second = author.ingest("a.wav", "b.wav")
+    author.refresh({(file_id, model): [] for file_id in (first, second) for model in ("words", "scene")})
+    again = Again(frozenset([first]), frozenset(["scene"]))
+    both = [("words", "v1"), ("scene", "v1")]
+    (row,) = missing(author.index, both, author.now(), again=again)
+    assert (row.file_id, row.model, row.kept_seq, row.read_seqs) == (first, "scene", None, ())
+    assert missing(author.index, both, author.now(), {"scene"}, again=again) == [], "but for what cannot be had"
+    at_hand = {(first, "scene", "v1")}
+    assert len(missing(author.index, both, author.now(), {"scene"}, at_hand, again)) == 1
+
+
+def test_a_failure_is_tried_again_from_the_start_when_it_is_asked_for(author: "Author") -> None:
+    (file_id,) = author.ingest("a.wav")
+    fail(author, file_id, tries=MAX_TRIES, pause=timedelta(hours=1))
+    assert owed(author, V1) == []
+    (row,) = missing(author.index, V1, author.now(), again=Again(frozenset([file_id]), frozenset(["words"])))
+    assert row.tries == 0
+
+
+def test_what_waits_is_computed_when_it_is_asked_for(author: "Author") -> None:
+    (file_id,) = author.ingest("a.wav")
+    author.refresh({(file_id, "words"): []}, held=True)
+    assert owed(author, V1) == []
+    assert len(missing(author.index, V1, author.now(), again=Again(frozenset([file_id]), frozenset(["words"])))) == 1

@@ -1,0 +1,153 @@
+"""What a run shows of itself in Prefect's UI beside its table: a name, links to the API, and events.
+
+It must not know what the run is about. Nothing here fails a run: what is told of work is not the work. Events are for
+automations, and told once at most; what must miss none reads GET /api/events.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC
+from typing import Any, Final
+from uuid import UUID
+
+from httpx import HTTPError
+from prefect import get_run_logger
+from prefect.artifacts import create_link_artifact
+from prefect.client.orchestration import get_client
+from prefect.events import emit_event
+from prefect.events.worker import EventsWorker
+from prefect.exceptions import PrefectException
+from prefect.runtime import flow_run
+
+from storage.log import LogEntry
+
+LONGEST_NAME: Final = 150
+MOST_EVENTS: Final = 20
+"""Rejected files of one run that are told one by one; the others are a number."""
+
+PUBLISHED: Final = "audiophile.reference.published"
+HELD: Final = "audiophile.reference.held"
+REJECTED: Final = "audiophile.file.rejected"
+MORE_REJECTED: Final = "audiophile.files.rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A file that was just rejected."""
+
+    file_id: UUID
+    name: str
+    reason: str
+
+
+class Stopwatch:
+    """Tells how long each stage took."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+
+    def lap(self) -> float:
+        """Return the seconds since this was last asked."""
+        before, self._since = self._since, time.monotonic()
+        return self._since - before
+
+
+def run_name() -> str:
+    """Return the name of a run before it is known what it will do: that of its flow, and when it was due."""
+    return f"{flow_run.get_flow_name()} of {flow_run.get_scheduled_start_time().astimezone(UTC):%H:%M:%S}"
+
+
+def name_run(name: str) -> None:
+    """Name the run under way."""
+    run_id = flow_run.get_id()
+    if run_id is not None:
+        with _at_best(), get_client(sync_client=True) as client:
+            client.update_flow_run(UUID(str(run_id)), name=name[:LONGEST_NAME])
+
+
+def link(key: str, url: str, text: str, description: str) -> None:
+    """Show a link among the run's artifacts."""
+    with _at_best():
+        create_link_artifact(url, link_text=text, key=key, description=description)
+
+
+def tell_reference(reference: UUID, entry: LogEntry | None, public_url: str) -> None:
+    """Tell, with events and links, of a reference that is published, or held.
+
+    Args:
+        reference: Its id.
+        entry: The refresh that made it; None: it was held, and is released now.
+        public_url: Start of the links, without a slash at its end.
+    """
+    url = f"{public_url}/api/references/{reference}"
+    is_held = entry is not None and entry.held
+    what = "Held reference" if is_held else "Reference"
+    link("reference", url, f"{what} {reference}", "What it was made with, and its counts")
+    link("predictions", f"{url}/predictions", f"Predictions of {reference}", "All that it found")
+    payload = {"reference": str(reference), "files": int(entry.counts.get("files", 0)) if entry else None, "link": url}
+    payload["one_off"] = bool(entry and entry.group)
+    _emit(HELD if is_held else PUBLISHED, f"audiophile.reference.{reference}", f"{what} {reference}", payload)
+    _leave()
+
+
+@dataclass(slots=True)
+class Rejections:
+    """Tells of rejected files: of the first ones each, of the others how many."""
+
+    public_url: str
+    counted: int = field(default=0, init=False)
+
+    def tell(self, rejected: list[Rejected]) -> None:
+        """Tell of files that were rejected just now."""
+        logger = get_run_logger()
+        told = rejected[: max(0, MOST_EVENTS - self.counted)]
+        for one in told:
+            logger.warning("rejected: %s: %s", one.name, one.reason)
+            url = f"{self.public_url}/api/files/{one.file_id}"
+            payload = {"file": str(one.file_id), "name": one.name, "reason": one.reason, "link": url}
+            _emit(REJECTED, f"audiophile.file.{one.file_id}", one.name, payload)
+        self.counted += len(rejected)
+        if told:
+            _leave()
+
+    def end(self) -> None:
+        """Tell of those that were too many, and where all of them are."""
+        if not self.counted:
+            return
+        url = f"{self.public_url}/api/files?status=rejected"
+        link("rejected-files", url, "Rejected files", f"{self.counted} files were rejected in this run")
+        if (more := self.counted - MOST_EVENTS) > 0:
+            get_run_logger().warning("rejected: %d more files, see %s", more, url)
+            _emit(MORE_REJECTED, "audiophile.files", "Rejected files", {"count": more, "link": url})
+            _leave()
+
+
+def _emit(event: str, resource: str, name: str, payload: Mapping[str, Any]) -> None:
+    with _at_best():
+        emit_event(
+            event, resource={"prefect.resource.id": resource, "prefect.resource.name": name}, payload=dict(payload)
+        )
+
+
+def _leave() -> None:
+    """Return once the events have left this process, which may end right after: see flows/notify.py."""
+    worker = EventsWorker.instance()
+    log = logging.getLogger(type(worker).__name__)
+    level = log.level
+    log.setLevel(logging.ERROR)  # it warns whenever something is left to send, which is why it is called
+    try:
+        with _at_best():
+            worker.drain()
+    finally:
+        log.setLevel(level)
+
+
+@contextmanager
+def _at_best() -> Iterator[None]:
+    try:
+        yield
+    except (HTTPError, PrefectException, OSError) as error:
+        get_run_logger().warning("Prefect's server could not be told: %s", error)
