@@ -20,6 +20,8 @@ WATCHED: Final = "infer"
 MISSED: Final = 3
 """Intervals without a completed run after which a schedule does not fire."""
 LOOK_EVERY_S: Final = 2.0
+START_S: Final = 60.0
+"""How long the server is waited for beside an API that answers, and the flows beside a server: they start later."""
 STUCK_S: Final = 120.0
 SKEW_S: Final = 5.0  # what a busy server and Date's full seconds explain
 TOO_MUCH_SKEW_S: Final = 60.0
@@ -34,7 +36,7 @@ def look_at_service(settings: Settings, wait_s: float) -> Iterator[Finding]:
         wait_s: How long a first scheduled run is waited for.
     """
     api_runs = is_ours(api_address(settings))
-    if is_prefect(settings.prefect_url):
+    if is_prefect(settings.prefect_url) or (api_runs and _starts(settings.prefect_url, min(wait_s, START_S))):
         with client(settings.prefect_url) as prefect:
             yield from look_at_prefect(prefect, settings.prefect_url)
             yield look_at_clock(prefect, settings.prefect_url)
@@ -54,6 +56,16 @@ def look_at_service(settings: Settings, wait_s: float) -> Iterator[Finding]:
         if api_runs
         else warn("api", f"does not answer at {api_address(settings)}. Start it: make up, or python -m api")
     )
+
+
+def _starts(address: str, wait_s: float) -> bool:
+    """Wait for a Prefect server; say whether one answers by then."""
+    give_up_at = time.monotonic() + wait_s
+    while time.monotonic() < give_up_at:
+        if is_prefect(address):
+            return True
+        time.sleep(LOOK_EVERY_S)
+    return False
 
 
 def look_at_prefect(prefect: httpx.Client, address: str) -> Iterator[Finding]:
@@ -107,9 +119,12 @@ class Registered:
 def look_at_flows(prefect: httpx.Client, wait_s: float) -> Iterator[Finding]:
     """Look at the deployments, and at the runs that they should have."""
     wanted = {deployment.name: deployment for deployment in read_deployments()}
-    body = {"deployments": {"name": {"any_": list(wanted)}}}
-    answer = prefect.post("/deployments/filter", json=body).raise_for_status().json()
-    registered = {raw["name"]: Registered.of(raw) for raw in answer}
+    give_up_at = time.monotonic() + min(wait_s, START_S)
+    while True:
+        registered = _registered(prefect, list(wanted))
+        if wanted.keys() <= registered.keys() or time.monotonic() >= give_up_at:
+            break
+        time.sleep(LOOK_EVERY_S)
     found = list(_look_at_deployments(list(wanted), registered))
     yield from found
     yield look_at_late(prefect, list(wanted))
@@ -117,6 +132,12 @@ def look_at_flows(prefect: httpx.Client, wait_s: float) -> Iterator[Finding]:
     if WATCHED in registered and all(finding.level is finding.level.OK for finding in found):
         interval_s = wanted[WATCHED].schedules[0].interval
         yield look_at_schedule(prefect, registered[WATCHED], interval_s, wait_s)
+
+
+def _registered(prefect: httpx.Client, names: list[str]) -> dict[str, Registered]:
+    body = {"deployments": {"name": {"any_": names}}}
+    answer = prefect.post("/deployments/filter", json=body).raise_for_status().json()
+    return {raw["name"]: Registered.of(raw) for raw in answer}
 
 
 def _look_at_deployments(wanted: list[str], registered: dict[str, Registered]) -> Iterator[Finding]:
