@@ -4,7 +4,7 @@ SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(or $(shell for p in python3 python3.12 python3.11; do $$p -c '$(SUITABLE)' 2>/dev/null && echo $$p && break; done),python3)
 BIN := .venv/bin
 
-.PHONY: up test check eval clean verify backup bench bench-drift chaos notebook notebook-run
+.PHONY: up test check eval clean verify backup bench bench-drift chaos doctor notebook notebook-run
 .DEFAULT_GOAL := up
 
 up: .venv/installed
@@ -36,6 +36,11 @@ notebook-run: .venv/installed-dev
 # Looks at everything in the lake at AUDIOPHILE_DATA: 0 all is well, 1 something is wrong, 2 it cannot be opened.
 verify: .venv/installed
 	@$(BIN)/python -m storage.verify $(if $(NO_AUDIO),--no-audio)
+
+# Looks at what Audiophile needs to run, and whether it does, a line each: 1 where something is to be mended. MODELS=1 loads
+# the models.
+doctor: .venv/installed
+	@$(BIN)/python -m flows.doctor $(if $(MODELS),--models) $(if $(NO_WAIT),--no-wait)
 
 # Copies the lake, which may go on meanwhile, to a folder or a bucket: make backup TO=/mnt/copy, or TO=s3://bucket/prefix.
 backup: .venv/installed

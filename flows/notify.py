@@ -19,6 +19,7 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import ObjectNotFound
 
+from flows.automations import keep_automation
 from flows.errors import StartError
 from storage.settings import Settings
 
@@ -119,20 +120,12 @@ def ensure_automation(settings: Settings) -> None:
     """
     address = settings.notify_url.get_secret_value()
     with get_client(sync_client=True) as client:
-        present = client.read_automations_by_name(AUTOMATION)
         if not address or "notify" not in settings.on_drift:
-            for automation in present:
+            for automation in client.read_automations_by_name(AUTOMATION):
                 client.delete_automation(automation.id)
             _forget_address(client)
             return
-        wanted = _automation(_keep_address(address))
-        if not present:
-            client.create_automation(wanted)
-            return
-        kept, *others = present
-        client.update_automation(kept.id, wanted.model_copy(update={"enabled": kept.enabled}))
-        for automation in others:
-            client.delete_automation(automation.id)
+        keep_automation(client, _automation(_keep_address(address)))
 
 
 def _automation(block_id: UUID) -> AutomationCore:

@@ -4,20 +4,19 @@ import asyncio
 import os
 import sys
 import time
-from typing import Final
+from typing import Any, Final
 
 import httpx
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType, FlowRunFilterTags
-from prefect.client.schemas.objects import StateType
 from prefect.exceptions import TerminationSignal
 from prefect.logging import get_logger
 from prefect.runner import Runner
-from prefect.states import Crashed
 
 from flows.deployments import read_deployments, runner_deployment
 from flows.errors import FlowError, StartError
+from flows.leftovers import crash_leftovers
 from flows.notify import ensure_automation
+from flows.reconciler import TAG, Reconciler, ensure_zombie_automation
 from flows.up import require_notify_url, require_store, require_watched
 from storage.availability import try_all_again
 from storage.errors import StorageError
@@ -25,7 +24,6 @@ from storage.lake import open_store
 from storage.settings import Settings, get_settings
 
 SERVER_WAIT_S: Final = 180.0
-TAG: Final = "audiophile"
 
 
 def main() -> None:
@@ -41,18 +39,44 @@ def main() -> None:
         wait_for_server(settings.prefect_url)
         crash_leftovers()
         ensure_automation(settings)
+        ensure_zombie_automation()
         deployments = [runner_deployment(deployment) for deployment in read_deployments()]
     except (FlowError, StorageError) as error:
         sys.exit(f"audiophile: {error}")
-    runner = Runner(name=TAG, pause_on_shutdown=False)
+    runner = EndingRunner(name=TAG, pause_on_shutdown=False)
     for deployment in deployments:
         runner.add_deployment(deployment)
     ingest_now()
+    Reconciler().start()
     print(welcome(settings), flush=True)  # noqa: T201  what a user reads, not a log line
     try:
-        asyncio.run(runner.start())
+        asyncio.run(runner.serve())
     except (KeyboardInterrupt, TerminationSignal):
         get_logger(TAG).info("ended by a signal")
+
+
+class EndingRunner(Runner):
+    """A runner that ends the runs in hand when SIGTERM comes: each is told, and has half a minute to hand over.
+
+    The handler of Prefect's own (3.8.8) makes a coroutine for that which nobody awaits.
+    """
+
+    _told: asyncio.Event
+
+    async def serve(self) -> None:
+        """Run what is due until a signal comes."""
+        self._told = asyncio.Event()
+        self._serving_loop = asyncio.get_running_loop()
+        running, told = asyncio.create_task(self.start()), asyncio.create_task(self._told.wait())
+        await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)
+        if self._told.is_set():
+            await self.astop()
+        told.cancel()
+        await running
+
+    def handle_sigterm(self, *_: Any, **__: Any) -> None:
+        """Have `serve` end."""
+        self._serving_loop.call_soon_threadsafe(self._told.set)
 
 
 def wait_for_server(prefect_url: str) -> None:
@@ -72,21 +96,6 @@ def wait_for_server(prefect_url: str) -> None:
     raise StartError(
         f"Prefect's server at {prefect_url} did not answer within {SERVER_WAIT_S:g} s; see its lines above"
     )
-
-
-def crash_leftovers() -> None:
-    """Mark as crashed the runs that an earlier `make up` left under way: they hold the slots of new ones."""
-    with get_client(sync_client=True) as client:
-        leftovers = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(
-                tags=FlowRunFilterTags(all_=[TAG]),
-                state=FlowRunFilterState(
-                    type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
-                ),
-            )
-        )
-        for run in leftovers:
-            client.set_flow_run_state(run.id, Crashed(message="Its process ended with the service"), force=True)
 
 
 def ingest_now() -> None:

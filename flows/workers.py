@@ -4,6 +4,7 @@ It must not know what a shard is made of, nor which pool it runs on.
 """
 
 import logging
+import multiprocessing
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -12,11 +13,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
+from flows.ending import Ending, told_to_end
 from flows.shards import Scored, Shard
 
 log = logging.getLogger(__name__)
+
+_TOLD: Final = -1  # in place of the number of a shard
 
 
 class ShardFuture(Protocol):
@@ -69,6 +73,8 @@ def run_shards(
     A process that dies breaks its pool, and tells not which shard killed it: those that were under way become suspects,
     one recording each, and run alone in a new pool; and one that kills again does so model by model.
 
+    On SIGTERM no more is started and what is under way is given up, so that what is done can be published at once.
+
     Args:
         shards: Work, in the order of its importance.
         suspects: Shards of recordings that failed before.
@@ -83,19 +89,23 @@ def run_shards(
     shown = _Shown(on_scored, worth)
     waiting, lonely = deque(shards), deque(suspects)
     first = True
-    while outcome.error is None and (waiting or lonely) and (first or time.monotonic() - started < budget_s):
-        first = False
-        queue, at_a_time = (waiting, workers) if waiting else (lonely, 1)
-        alone = queue is lonely
-        with pool() as submit:
-            broken = _drain(queue, at_a_time, submit, started + budget_s, outcome, shown)
-        for shard in broken:
-            parts = shard.parts()
-            if alone and not parts:
-                log.warning("recording %s ended the process that scored it", shard.jobs[0].file_id)
-                outcome.killers.append(shard)
-            else:
-                lonely.extend(parts or [shard])
+    with told_to_end() as ending:
+        while outcome.error is None and (waiting or lonely) and (first or time.monotonic() - started < budget_s):
+            first = False
+            queue, at_a_time = (waiting, workers) if waiting else (lonely, 1)
+            alone = queue is lonely
+            with pool() as submit:
+                broken = _drain(queue, at_a_time, submit, started + budget_s, outcome, shown, ending)
+            if ending.is_wanted:
+                log.warning("told to end: %d shards are left to the next run", len(waiting) + len(lonely) + len(broken))
+                break
+            for shard in broken:
+                parts = shard.parts()
+                if alone and not parts:
+                    log.warning("recording %s ended the process that scored it", shard.jobs[0].file_id)
+                    outcome.killers.append(shard)
+                else:
+                    lonely.extend(parts or [shard])
     return outcome
 
 
@@ -114,15 +124,18 @@ def _drain(
     give_up_at: float,
     outcome: Outcome,
     shown: "_Shown",
+    ending: Ending,
 ) -> list[Shard]:
     """Run what is in `queue`; return the shards that were under way when a process died."""
     running: dict[int, tuple[Shard, ShardFuture]] = {}
     done: SimpleQueue[int] = SimpleQueue()
     broken: list[Shard] = []
     number = 0
+    ending.wake = partial(done.put, _TOLD)
     while True:
         while (
             queue
+            and not ending.is_wanted
             and len(running) < at_a_time
             and not broken
             and outcome.error is None
@@ -137,7 +150,12 @@ def _drain(
             number += 1
         if not running:
             return broken
-        shard, future = running.pop(done.get())
+        ended = done.get()
+        if ended == _TOLD:
+            for process in multiprocessing.active_children():
+                process.kill()
+            continue
+        shard, future = running.pop(ended)
         try:
             scored = future.result()
         except BrokenProcessPool:

@@ -128,3 +128,4 @@ def running(proxy: Proxy) -> Iterator[str]:
             asyncio.run_coroutine_threadsafe(proxy._session.close(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
+        loop.close()

@@ -1,6 +1,7 @@
 """Shards on real processes, some of which die."""
 
 import os
+import signal
 import time
 import uuid
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ KILLER_S = 13.0  # a recording of this length ends its process
 MODEL_KILLER_S = 17.0  # and one of this length does where the model "scenes" hears it
 
 
+SLEEPER_S = 19.0  # and one of this length takes for ever
+
+
 def job(duration_s: float = 1.0, tries: int = 0, models: tuple[str, ...] = ("words",)) -> Job:
     file_id = uuid.uuid4()
     return Job(file_id, file_id.hex * 2, duration_s, dict.fromkeys(models, tries))
@@ -36,7 +40,7 @@ def score(shard: Shard) -> Scored:
         os._exit(9)
     if any(job.duration_s < 0 for job in shard.jobs):
         raise ValueError("a model is not there")
-    time.sleep(0.02)
+    time.sleep(600 if shard.jobs[0].duration_s == SLEEPER_S else 0.02)
     return Scored((), len(shard.jobs), 0, 0, 0, shard.audio_s)
 
 
@@ -137,3 +141,24 @@ def test_a_future_is_all_that_a_pool_needs_to_give() -> None:
 
     outcome = run_shards([Shard(0, (job(),))], [], pool=direct, workers=1, budget_s=1, on_scored=lambda _: None)
     assert len(outcome.scored) == 1
+
+
+def test_sigterm_gives_up_what_is_under_way_and_keeps_what_is_done() -> None:
+    def told(scored: Scored) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    shards = [Shard(0, (job(),)), *(Shard(number, (job(SLEEPER_S),)) for number in range(1, 6))]
+    try:
+        outcome = run_shards(shards, [], pool=pool, workers=2, budget_s=60, on_scored=told)
+        os.kill(os.getpid(), signal.SIGTERM)  # a second one must not break off the commit
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(outcome.scored) == 1
+    assert (outcome.killers, outcome.error) == ([], None)
+
+
+def test_without_sigterm_its_handler_is_as_it_was() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    run([Shard(0, (job(),))])
+    assert signal.getsignal(signal.SIGTERM) is before

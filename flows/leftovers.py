@@ -1,0 +1,51 @@
+"""Clears what an earlier service on this host left under way, so that its end holds up nothing after a start."""
+
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType, FlowRunFilterTags
+from prefect.client.schemas.objects import StateType
+from prefect.states import Crashed
+
+from flows.reconciler import TAG
+
+PROCESSES: Final = Path("/proc")
+_ENGINE: Final = b"prefect.engine"  # the process of a run: `python -m prefect.engine`
+_RUN_ID: Final = b"PREFECT__FLOW_RUN_ID="
+
+
+def crash_leftovers() -> None:
+    """Mark as crashed the runs that an earlier service left under way: they hold the slots of new ones.
+
+    A run whose process outlived a kill -9 of the service goes on, and is left alone, so that nothing is done twice. So
+    are runs of workers, which are on any host: if they are gone, their heartbeats stop.
+    """
+    with get_client(sync_client=True) as client:
+        leftovers = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                tags=FlowRunFilterTags(all_=[TAG]),
+                state=FlowRunFilterState(
+                    type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
+                ),
+            )
+        )
+        alive = runs_here() if leftovers else frozenset()
+        for run in leftovers:
+            if run.id not in alive and run.work_pool_name is None:
+                client.set_flow_run_state(run.id, Crashed(message="Its process ended with the service"), force=True)
+
+
+def runs_here(processes: Path = PROCESSES) -> frozenset[UUID]:
+    """Return the runs whose processes are alive on this host and can be seen; none where the system has no /proc."""
+    found = set()
+    for folder in processes.glob("[0-9]*"):
+        try:
+            if _ENGINE not in (folder / "cmdline").read_bytes().split(b"\0"):
+                continue
+            variables = (folder / "environ").read_bytes().split(b"\0")
+        except OSError:  # it has ended meanwhile, or is somebody else's
+            continue
+        found |= {UUID(each.removeprefix(_RUN_ID).decode()) for each in variables if each.startswith(_RUN_ID)}
+    return frozenset(found)

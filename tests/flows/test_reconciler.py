@@ -1,0 +1,262 @@
+"""Runs whose process is gone, and runs that others make needless, hold nothing up on a real Prefect server."""
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import httpx
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, FlowRun, State
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.events import emit_event
+from prefect.events.schemas.automations import AutomationCore
+from prefect.events.worker import EventsWorker
+from prefect.states import Cancelling, Pending, Running
+
+from flows.leftovers import crash_leftovers, runs_here
+from flows.reconciler import (
+    AUTOMATION,
+    HEARTBEAT,
+    TAG,
+    Limits,
+    Reconciler,
+    due_runs,
+    ensure_zombie_automation,
+    had_heartbeat,
+    zombie_automation,
+)
+from tests.chaos import faulty
+from tests.flows.sleeping import sleeping
+from tests.system.service import PROJECT
+
+AT_ONCE = Limits(silent=timedelta(0), stuck=timedelta(0))
+WITHIN_S = 10.0  # Prefect's least for such an automation
+WAIT_S = 90.0
+
+
+@pytest.fixture
+def server(prefect_url: str) -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as server:
+        yield server
+        for run in due_runs(server, datetime.now(UTC)):
+            server.delete_flow_run(run.id)
+
+
+Deploy = Callable[..., DeploymentResponse]
+
+
+@pytest.fixture
+def deploy(server: SyncPrefectClient) -> Iterator[Deploy]:
+    """Register a deployment with one slot and our tag."""
+    made = []
+    flow_id = server.create_flow(sleeping)
+
+    def deploy(strategy: ConcurrencyLimitStrategy = ConcurrencyLimitStrategy.CANCEL_NEW) -> DeploymentResponse:
+        schedule = IntervalSchedule(interval=timedelta(minutes=2), anchor_date=datetime(2026, 1, 1, tzinfo=UTC))
+        deployment_id = server.create_deployment(
+            flow_id,
+            uuid.uuid4().hex,
+            tags=[TAG],
+            schedules=[DeploymentScheduleCreate(schedule=schedule)],
+            concurrency_limit=1,
+            concurrency_options=ConcurrencyOptions(collision_strategy=strategy),
+        )
+        made.append(deployment_id)
+        return server.read_deployment(deployment_id)
+
+    yield deploy
+    for deployment_id in made:
+        server.delete_deployment(deployment_id)
+
+
+def run_in(server: SyncPrefectClient, deployment: DeploymentResponse, *states: State) -> FlowRun:
+    """A run that somebody asked for, brought into states as its process would."""
+    run = server.create_flow_run_from_deployment(deployment.id)
+    for state in states:
+        server.set_flow_run_state(run.id, state)
+    return server.read_flow_run(run.id)
+
+
+def type_of(server: SyncPrefectClient, run_id: UUID) -> str:
+    return server.read_flow_run(run_id).state.type.value
+
+
+def wait_for(server: SyncPrefectClient, run_id: UUID, state: str, seconds: float = WAIT_S) -> None:
+    give_up_at = time.monotonic() + seconds
+    while type_of(server, run_id) != state:
+        assert time.monotonic() < give_up_at, f"{type_of(server, run_id)} and not {state} after {seconds} s"
+        time.sleep(0.2)
+
+
+def wait_for_heartbeat(server: SyncPrefectClient, run: FlowRun, since: datetime) -> None:
+    give_up_at = time.monotonic() + WAIT_S
+    while not had_heartbeat(server, run, since):  # the server writes events in batches
+        assert time.monotonic() < give_up_at
+        time.sleep(0.2)
+
+
+def looks(server: SyncPrefectClient, limits: Limits = AT_ONCE) -> list[UUID]:
+    """Look twice, as before the first look nothing proves anything; return the runs that were cleared."""
+    reconciler = Reconciler(limits)
+    reconciler.look(server)
+    return [each.run.id for each in reconciler.look(server)]
+
+
+@pytest.mark.parametrize(
+    ("states", "end"),
+    [([Pending()], "CRASHED"), ([Pending(), Running()], "CRASHED"), ([Pending(), Cancelling()], "CANCELLED")],
+)
+def test_a_run_whose_process_is_gone_frees_the_slot_that_it_holds(
+    server: SyncPrefectClient, deploy: Deploy, states: list[State], end: str
+) -> None:
+    deployment = deploy()
+    stuck = run_in(server, deployment, *states)
+    refused = run_in(server, deployment, Pending())
+    assert type_of(server, refused.id) == "CANCELLED"
+    assert looks(server, Limits()) == []
+    assert looks(server) == [stuck.id]
+    assert type_of(server, stuck.id) == end
+    assert type_of(server, run_in(server, deployment, Pending()).id) == "PENDING"
+
+
+def test_a_run_is_left_alone_until_its_heartbeats_stop(server: SyncPrefectClient, deploy: Deploy) -> None:
+    run = run_in(server, deploy(), Pending(), Running())
+    reconciler, now = Reconciler(Limits(silent=timedelta(seconds=60))), datetime.now(UTC)
+    emit_event(HEARTBEAT, resource={"prefect.resource.id": f"prefect.flow-run.{run.id}"})
+    EventsWorker.instance().drain()
+    wait_for_heartbeat(server, run, now)
+    reconciler.look(server, now - timedelta(seconds=10))
+    assert reconciler.look(server, now + timedelta(seconds=55)) == []
+    assert [each.run.id for each in reconciler.look(server, now + timedelta(seconds=120))] == [run.id]
+
+
+def test_after_a_sleep_runs_get_their_time_anew(server: SyncPrefectClient, deploy: Deploy) -> None:
+    run = run_in(server, deploy(), Pending())
+    reconciler, now = Reconciler(), datetime.now(UTC)
+    reconciler.look(server, now)
+    assert reconciler.look(server, now + timedelta(hours=8)) == []
+    assert reconciler.look(server, now + timedelta(hours=8, seconds=60)) == []
+    assert [each.run.id for each in reconciler.look(server, now + timedelta(hours=8, seconds=130))] == [run.id]
+
+
+def test_late_runs_collapse_into_the_newest_and_those_that_were_asked_for_stay(
+    server: SyncPrefectClient, deploy: Deploy, prefect_url: str
+) -> None:
+    deployment = deploy(ConcurrencyLimitStrategy.ENQUEUE)
+    asked = run_in(server, deployment)
+    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    late = {"start_time": since, "end_time": datetime.now(UTC).isoformat(), "min_runs": 20, "max_runs": 20}
+    httpx.post(f"{prefect_url}/deployments/{deployment.id}/schedule", json=late).raise_for_status()
+    due = {run.id: run for run in due_runs(server, datetime.now(UTC)) if run.deployment_id == deployment.id}
+    assert len(due) == 21
+    scheduled = sorted((run for run in due.values() if run.auto_scheduled), key=lambda run: run.expected_start_time)
+    assert set(looks_once(server)) == {run.id for run in scheduled[:-1]}
+    assert {run.id for run in due_runs(server, datetime.now(UTC))} == {asked.id, scheduled[-1].id}
+    assert type_of(server, scheduled[0].id) == "CANCELLED"
+    assert looks_once(server) == []
+
+
+def looks_once(server: SyncPrefectClient) -> list[UUID]:
+    return [each.run.id for each in Reconciler().look(server)]
+
+
+RECONCILE = """
+import time
+from datetime import timedelta
+from flows.reconciler import Limits, Reconciler
+Reconciler(Limits(silent=timedelta(seconds=1), stuck=timedelta(seconds=1)), every_s=0.3).start()
+time.sleep(600)
+"""
+
+
+def test_the_thread_goes_on_when_the_server_was_away(
+    server: SyncPrefectClient, deploy: Deploy, prefect_url: str
+) -> None:
+    stuck = run_in(server, deploy(), Pending())
+    proxy = faulty.Proxy(prefect_url.removesuffix("/api"), seed=1, rate=1.0)
+    with faulty.running(proxy) as address:
+        variables = os.environ | {"PREFECT_API_URL": f"{address}/api", "PREFECT_CLIENT_MAX_RETRIES": "0"}
+        process = subprocess.Popen([sys.executable, "-c", RECONCILE], cwd=PROJECT, env=variables)
+        try:
+            while proxy.faults.total() < 3:
+                assert process.poll() is None
+                time.sleep(0.1)
+            assert type_of(server, stuck.id) == "PENDING"
+            proxy.rate = 0
+            wait_for(server, stuck.id, "CRASHED")
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def automation(prefect_url: str) -> Iterator[None]:
+    ensure_zombie_automation(timedelta(seconds=WITHIN_S))
+    yield
+    with get_client(sync_client=True) as client:
+        for each in client.read_automations_by_name(AUTOMATION):
+            client.delete_automation(each.id)
+
+
+def started(server: SyncPrefectClient, run: FlowRun, prefect_url: str) -> subprocess.Popen:
+    """Start the process of a run, as Prefect's runner does, but without it."""
+    variables = {
+        "PREFECT_API_URL": prefect_url,
+        "PREFECT__FLOW_RUN_ID": str(run.id),
+        "PREFECT__FLOW_ENTRYPOINT": "tests.flows.sleeping.sleeping",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prefect.engine"], cwd=PROJECT, env=os.environ | variables, stderr=subprocess.DEVNULL
+    )
+    wait_for(server, run.id, "RUNNING")
+    return process
+
+
+def test_a_run_that_is_killed_is_known_here_and_crashed_by_the_automation(
+    server: SyncPrefectClient, deploy: Deploy, automation: None, prefect_url: str
+) -> None:
+    deployment, now = deploy(), datetime.now(UTC)
+    run = run_in(server, deployment, Pending())
+    process = started(server, run, prefect_url)
+    try:
+        assert run.id in runs_here()
+        crash_leftovers()
+        assert type_of(server, run.id) == "RUNNING", "it goes on, as its process is alive"
+        wait_for_heartbeat(server, run, now)
+    finally:
+        process.kill()
+        process.wait()
+    assert run.id not in runs_here()
+    wait_for(server, run.id, "CRASHED")
+    assert "No heartbeat for 10 s" in server.read_flow_run(run.id).state.message
+    assert type_of(server, run_in(server, deployment, Pending()).id) == "PENDING"
+
+
+def test_what_an_earlier_service_left_is_crashed_at_the_start(server: SyncPrefectClient, deploy: Deploy) -> None:
+    deployment = deploy()
+    left = run_in(server, deployment, Pending(), Running())
+    crash_leftovers()
+    assert type_of(server, left.id) == "CRASHED"
+    assert type_of(server, run_in(server, deployment, Pending()).id) == "PENDING"
+
+
+def test_there_is_one_automation_after_any_number_of_starts_and_a_pause_stays(
+    server: SyncPrefectClient, automation: None
+) -> None:
+    (made,) = server.read_automations_by_name(AUTOMATION)
+    server.create_automation(AutomationCore.model_validate(made.model_dump()))
+    for each in server.read_automations_by_name(AUTOMATION):
+        server.pause_automation(each.id)
+    ensure_zombie_automation()
+    (left,) = server.read_automations_by_name(AUTOMATION)
+    assert not left.enabled
+    assert left.trigger.within == zombie_automation(Limits().heartbeat).trigger.within == timedelta(seconds=90)

@@ -1,0 +1,60 @@
+"""A serving process that is told to end tells its runs, and leaves nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.exceptions import ObjectNotFound
+
+from flows.leftovers import runs_here
+from tests.system.service import PROJECT
+
+SERVE = """
+import asyncio, sys
+from prefect.types.entrypoint import EntrypointType
+from flows.serve import EndingRunner
+from tests.flows.sleeping import sleeping
+runner = EndingRunner(name="serving", pause_on_shutdown=False, query_seconds=0.5)
+runner.add_deployment(sleeping.to_deployment(sys.argv[1], entrypoint_type=EntrypointType.MODULE_PATH))
+asyncio.run(runner.serve())
+"""
+
+
+def wait_for(what: str, found: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + 120
+    while not found():
+        assert time.monotonic() < give_up_at, what
+        time.sleep(0.2)
+
+
+def is_registered(server: SyncPrefectClient, name: str) -> bool:
+    try:
+        server.read_deployment_by_name(f"sleeping/{name}")
+    except ObjectNotFound:
+        return False
+    return True
+
+
+def test_sigterm_ends_the_run_in_hand_and_then_the_service(prefect_url: str) -> None:
+    name = uuid.uuid4().hex
+    serving = subprocess.Popen(
+        [sys.executable, "-c", SERVE, name], cwd=PROJECT, env=os.environ | {"PREFECT_API_URL": prefect_url}
+    )
+    try:
+        with get_client(sync_client=True) as server:
+            wait_for("a deployment", lambda: is_registered(server, name))
+            run = server.create_flow_run_from_deployment(server.read_deployment_by_name(f"sleeping/{name}").id)
+            wait_for("a running run", lambda: server.read_flow_run(run.id).state_name == "Running")
+            assert run.id in runs_here()
+            serving.send_signal(signal.SIGTERM)
+            assert serving.wait(60) == 0
+            assert server.read_flow_run(run.id).state.is_cancelled()
+            assert run.id not in runs_here()
+    finally:
+        serving.kill()
+        serving.wait()
