@@ -20,20 +20,8 @@ MOST_FILES: Final = 10_000
 MOST_PHRASES: Final = 1_000
 NAMED: Final = 5  # of what is unknown, in a message
 
-Files = Annotated[
-    tuple[UUID, ...],
-    Field(
-        max_length=MOST_FILES,
-        description="Compute the answers for these files again: their ids, as the API shows them. With models: only "
-        "theirs. With phrases: look for those in these files only.",
-    ),
-]
-Models = Annotated[
-    tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...],
-    Field(
-        max_length=100, description="Compute the answers of these models again: their names. Without files: for all."
-    ),
-]
+Files = Annotated[tuple[UUID, ...], Field(max_length=MOST_FILES)]
+Models = Annotated[tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...], Field(max_length=100)]
 Phrases = Annotated[
     tuple[
         Annotated[
@@ -42,11 +30,7 @@ Phrases = Annotated[
         ],
         ...,
     ],
-    Field(
-        max_length=MOST_PHRASES,
-        description="Look for these words and phrases once, instead of those that are set. What is found becomes a "
-        "reference that is held: it is read by its id, and no file shows it.",
-    ),
+    Field(max_length=MOST_PHRASES),
 ]
 
 
@@ -75,9 +59,9 @@ def what_is_asked(
     Args:
         index: Needs the table files.
         group: With the models that there are.
-        files: See Files.
-        models: See Models.
-        phrases: See Phrases.
+        files: Of which files; empty: of all.
+        models: Names of models whose answers are computed again.
+        phrases: What to look for once.
 
     Raises:
         AskedError: There is no such file or model, or models and phrases are asked for at once.

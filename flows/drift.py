@@ -51,17 +51,7 @@ BUDGET_S: Final = 90.0  # no window is tested later; infer asks for the next run
 SHOWN: Final = 20  # windows of one run in its report
 HISTORY: Final = 500  # earlier windows in its pictures
 
-NewBaseline = Annotated[
-    ChosenBaseline | None,
-    Field(description="Compare windows with other recordings from now on. Default: with the baseline that there is."),
-]
-Released = Annotated[tuple[UUID, ...], Field(description="Held references to publish, those of drift too: their ids.")]
-Rejected = Annotated[
-    tuple[UUID, ...],
-    Field(
-        description="Held references that nobody shall see: their ids. Their recordings are computed and tested again."
-    ),
-]
+References = Annotated[tuple[UUID, ...], Field(max_length=10_000)]
 
 
 @dataclass(slots=True)
@@ -91,13 +81,15 @@ class Done:
     flow_run_name=run_name,
     description="Look for drift in what came in, and decide about references that are held.",
 )
-def drift(baseline: NewBaseline = None, release_held: Released = (), reject_held: Rejected = ()) -> State[Any]:
+def drift(
+    baseline: ChosenBaseline | None = None, release_held: References = (), reject_held: References = ()
+) -> State[Any]:
     """Test the windows that have closed.
 
     Args:
-        baseline: Recordings to compare with from now on.
-        release_held: References to publish.
-        reject_held: References to reject.
+        baseline: Compare windows with other recordings from now on. Default: with the baseline that there is.
+        release_held: Held references to publish, those of drift too: their ids.
+        reject_held: Held references that nobody shall see: their ids. Their recordings are computed and tested again.
     """
     end_quietly()
     settings, done = get_settings(), Done()

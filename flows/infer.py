@@ -91,9 +91,11 @@ def infer(files: Files = (), models: Models = (), phrases: Phrases = ()) -> Stat
     """Publish a new reference, or end at once when nothing is missing.
 
     Args:
-        files: Files to compute again.
-        models: Models to compute again.
-        phrases: Words and phrases to look for once, in a reference that is held.
+        files: Compute the answers for these files again: their ids, as the API shows them. With models: only those of
+            these models. With phrases: look for those in these files only.
+        models: Compute the answers of these models again: their names. Without files: for all files.
+        phrases: Look for these words and phrases once, instead of those that are set. What is found becomes a reference
+            that is held: it is read by its id, and no file shows it.
     """
     end_quietly()
     started_at, started = datetime.now(UTC), time.monotonic()

@@ -44,22 +44,11 @@ MAX_ENTRIES: Final = 1_000  # of one stage in one run
 ASK_AFTER: Final = 500
 """Log entries beyond the newest snapshot after which nobody should wait for the daily run."""
 
-KeepReferences = Annotated[
-    int | None,
-    Field(ge=0, description="Keep the last so many references of each file, 0: all. Default: KEEP_REFERENCES."),
-]
-KeepDays = Annotated[
-    float | None, Field(ge=0, le=36_500, description="Keep references that are younger, 0: all. Default: KEEP_DAYS.")
-]
-GraceH = Annotated[
-    float | None,
-    Field(ge=6, description="Remove what has not counted for longer than so many hours. Default: GRACE_H."),
-]
-FoldAfter = Annotated[
-    int, Field(ge=1, description="Make a snapshot once so many log entries have come since the newest one.")
-]
-Stages = Annotated[tuple[Stage, ...], Field(description="What to do; always in the order of the default.")]
-Ids = Annotated[tuple[UUID, ...], Field(description="Ids of files, as the API shows them.")]
+KeepReferences = Annotated[int | None, Field(ge=0)]
+KeepDays = Annotated[float | None, Field(ge=0, le=36_500)]
+GraceH = Annotated[float | None, Field(ge=6)]
+FoldAfter = Annotated[int, Field(ge=1)]
+Ids = Annotated[tuple[UUID, ...], Field(max_length=10_000)]
 
 
 @flow(
@@ -68,7 +57,7 @@ Ids = Annotated[tuple[UUID, ...], Field(description="Ids of files, as the API sh
     description="Erase, expire, rewrite small files, fold a snapshot, remove what nothing names.",
 )
 def maintain(
-    stages: Stages = STAGES,
+    stages: tuple[Stage, ...] = STAGES,
     erase_files: Ids = (),
     lift_files: Ids = (),
     keep_references: KeepReferences = None,
@@ -79,13 +68,13 @@ def maintain(
     """Maintain the lake.
 
     Args:
-        stages: What to do, in the order of STAGES.
-        erase_files: Recordings to erase for good. Their bytes are not taken in again.
-        lift_files: Erased recordings that may be taken in again, which brings nothing back.
-        keep_references: Overrides KEEP_REFERENCES.
-        keep_days: Overrides KEEP_DAYS.
-        grace_h: Overrides GRACE_H.
-        fold_after: Log entries beyond the newest snapshot that make another one worth its cost.
+        stages: What to do; always in the order of the default.
+        erase_files: Recordings to erase for good: their ids, as the API shows them. Their bytes are not taken in again.
+        lift_files: Erased recordings that may be taken in again, which brings nothing back: their ids.
+        keep_references: Keep the last so many references of each file, 0: all. Default: KEEP_REFERENCES.
+        keep_days: Keep references that are younger than so many days, 0: all. Default: KEEP_DAYS.
+        grace_h: Remove what has not counted for longer than so many hours. Default: GRACE_H.
+        fold_after: Make a snapshot once so many log entries have come since the newest one.
     """
     end_quietly()
     settings = get_settings()

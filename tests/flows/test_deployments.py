@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -97,7 +98,10 @@ def test_a_worker_of_the_pool_runs_them_from_any_folder(
         assert [one.name for one in recordings(index)] == ["a.wav"], printed
 
 
-def test_the_form_of_each_deployment_has_help_for_every_parameter() -> None:
-    for one in read_deployments():
-        properties = runner_deployment(one)._parameter_openapi_schema.properties
-        assert all(shown.get("description") for shown in properties.values()), one.name
+def test_the_form_of_each_deployment_helps_with_its_parameters_and_bounds_them() -> None:
+    for deployment in read_deployments():
+        schema = runner_deployment(deployment)._parameter_openapi_schema.model_dump(by_alias=True)
+        for name, parameter in schema["properties"].items():
+            assert str(parameter.get("description", "")).endswith("."), (deployment.name, name)
+            bounds = re.findall(r"'(maxItems|minimum|enum|\$ref)'", str(parameter))
+            assert bounds, (deployment.name, name, parameter)
