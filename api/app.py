@@ -46,7 +46,8 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         lake = Lake.open(settings.place)
-        service = Service(settings, lake, lake.index(), Trigger(settings.prefect_url), news)
+        trigger = Trigger(settings.prefect_url, settings.prefect_auth.get_secret_value())
+        service = Service(settings, lake, lake.index(), trigger, news)
         news.begin()
         follower = threading.Thread(target=service.follow, name="index", daemon=True)
         follower.start()

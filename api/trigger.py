@@ -41,8 +41,10 @@ ERASE: Final = Run("maintain", "erase", ("erase",))
 class Trigger:
     """A thread that turns requests into runs, at most one of a kind a moment, however many come in a burst."""
 
-    def __init__(self, prefect_url: str) -> None:
+    def __init__(self, prefect_url: str, auth: str = "") -> None:
         self._url = prefect_url.rstrip("/")
+        user, _, password = auth.partition(":")
+        self._auth = (user, password) if auth else None
         self._asked: set[Run] = set()
         self._lock = threading.Lock()
         self._wanted, self._ended = threading.Event(), threading.Event()
@@ -65,7 +67,7 @@ class Trigger:
         self._wanted.set()
 
     def _run(self) -> None:
-        with httpx.Client(timeout=TIMEOUT_S) as client:
+        with httpx.Client(timeout=TIMEOUT_S, auth=self._auth) as client:
             while True:
                 self._wanted.wait()
                 if self._ended.wait(PAUSE_S):

@@ -46,9 +46,11 @@ class Run:
         )
 
 
-def no_proxy_for_this_machine(settings: Settings) -> None:
-    """Have no proxy of the user's asked for what runs here, as `make up` does."""
-    os.environ |= {name: value for name, value in environment(settings).items() if name.lower() == "no_proxy"}
+def ask_as_set(settings: Settings) -> None:
+    """Have no proxy of the user's asked for what runs here, and Prefect's password given, as `make up` does."""
+    os.environ |= {
+        name: value for name, value in environment(settings).items() if name in ("NO_PROXY", "no_proxy", AUTH)
+    }
 
 
 def client(base_url: str) -> httpx.Client:

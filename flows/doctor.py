@@ -76,10 +76,10 @@ def _look_at_settings(read: "list[Settings]") -> Iterator[Finding]:
 
 def _look_further(settings: "Settings", *, load_models: bool, wait_s: float) -> Iterator[Finding]:
     def host() -> Iterator[Finding]:
-        from flows.asking import no_proxy_for_this_machine  # noqa: PLC0415  likewise
+        from flows.asking import ask_as_set  # noqa: PLC0415  likewise
         from flows.doctor_host import look_at_host  # noqa: PLC0415  likewise
 
-        no_proxy_for_this_machine(settings)
+        ask_as_set(settings)
         yield from look_at_host(settings)
 
     def lake() -> Iterator[Finding]:

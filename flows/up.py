@@ -1,4 +1,7 @@
-"""Starts everything on one machine: looks at what a user can get wrong first, then hands over to honcho."""
+"""Starts everything on one machine: looks at what a user can get wrong first, then hands over to honcho.
+
+`python -m flows.up prefect`, `flows` or `api` becomes that service alone, as containers and the Procfile do.
+"""
 
 import logging
 import os
@@ -14,21 +17,27 @@ from storage.errors import StorageError
 from storage.lake import open_store
 from storage.place import Place
 from storage.probe import require_conditional_writes
-from storage.settings import Settings, get_settings, require_keys, require_writable
+from storage.settings import Settings, get_settings, is_loopback, require_keys, require_writable
 
 LOCAL: Final = ("localhost", "127.0.0.1")  # no proxy of the user's is asked for these
 SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,19}")
 PROJECT: Final = Path(__file__).parent.parent
 KEPT: Final = ("PREFECT_PORT", "PREFECT_LOGGING_LEVEL")
+SERVICES: Final = {
+    "prefect": ["prefect", "server", "start"],
+    "flows": [sys.executable, "-m", "flows.serve"],
+    "api": [sys.executable, "-m", "api"],
+}
 
 
 def main() -> None:
-    """Run honcho with the Procfile, or only Prefect's server with the argument `prefect`."""
+    """Run honcho with the Procfile, or the service alone that an argument names."""
     os.chdir(PROJECT)  # `.env` and a relative data folder are the project's, wherever this is called
     try:
         settings = get_settings()
-        if sys.argv[1:] == ["prefect"]:
-            _become(["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(settings.prefect_port)])
+        if sys.argv[1:]:
+            os.environ.update(alone(sys.argv[1], settings))
+            _become(SERVICES[sys.argv[1]])
         require_keys(settings)
         require_writable(settings.local, local_setting(settings))
         require_watched(settings)
@@ -49,8 +58,44 @@ def main() -> None:
     _become([sys.executable, "-m", "honcho", "--env", os.devnull, "--procfile", "Procfile", "start"])
 
 
+def alone(service: str, settings: Settings) -> dict[str, str]:
+    """Return the variables that one service alone runs with: what is set already stays, but for what is empty.
+
+    Raises:
+        StartError: There is no such service, or it is a Prefect without a password that other machines could reach.
+    """
+    if service not in SERVICES:
+        raise StartError(f"{service!r} is none of the services: name one of {', '.join(SERVICES)}, or none for all")
+    host = os.environ.get("PREFECT_SERVER_API_HOST") or "127.0.0.1"
+    if service == "prefect" and not is_loopback(host) and not settings.prefect_auth.get_secret_value():
+        raise StartError(
+            f"PREFECT_SERVER_API_HOST={host}: whoever reaches that address could run anything, as there is no "
+            "password. Set PREFECT_API_AUTH_STRING=<user>:<password>, or use 127.0.0.1"
+        )
+    given = {name: value for name, value in os.environ.items() if value}
+    return environment(settings) | (of_server(settings) if service == "prefect" else {}) | given
+
+
+def of_server(settings: Settings) -> dict[str, str]:
+    """Return the variables of Prefect's server alone: its port, its password, and its database if not SQLite."""
+    variables = {"PREFECT_SERVER_API_PORT": str(settings.prefect_port)}
+    if settings.prefect_auth.get_secret_value():
+        variables["PREFECT_SERVER_API_AUTH_STRING"] = settings.prefect_auth.get_secret_value()
+    if settings.db_host:
+        variables |= {
+            "PREFECT_SERVER_DATABASE_DRIVER": "postgresql+asyncpg",
+            "PREFECT_SERVER_DATABASE_HOST": settings.db_host,
+            "PREFECT_SERVER_DATABASE_PORT": str(settings.db_port),
+            "PREFECT_SERVER_DATABASE_NAME": settings.db_name,
+            "PREFECT_SERVER_DATABASE_USER": settings.db_user,
+            "PREFECT_SERVER_DATABASE_PASSWORD": settings.db_password.get_secret_value(),
+        }
+    return variables
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """Return the variables that the processes run with: Prefect's own data lies in this host's own folder."""
+    auth = settings.prefect_auth.get_secret_value()
     home = settings.local / "prefect"
     no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), *LOCAL]))
     return {
@@ -64,6 +109,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "PREFECT_API_URL": f"http://127.0.0.1:{settings.prefect_port}/api",
         "PREFECT_UI_URL": f"http://localhost:{settings.prefect_port}/v2",
         "PREFECT_UI_API_URL": f"http://localhost:{settings.prefect_port}/api",
+        "PREFECT_UI_STATIC_DIRECTORY": str(home / "ui"),  # by default among the packages, which may be another user's
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         "PREFECT_SERVER_LOG_RETRYABLE_ERRORS": "true",
@@ -73,7 +119,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         # In memory, as by default, leases end with the server, and runs that cannot renew theirs are cancelled.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-    }
+    } | ({"PREFECT_API_AUTH_STRING": auth} if auth else {})
 
 
 def require_watched(settings: Settings) -> None:

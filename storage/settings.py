@@ -211,11 +211,21 @@ class Settings(BaseSettings):
         validation_alias="PREFECT_API_URL",
         description="Prefect server that the flows and the API use. `make up` sets it to the one that it starts.",
     )
-    db_user: str = Field("", validation_alias="DB_USER", description="Reserved: Postgres for Prefect server.")
-    db_password: SecretStr = Field(SecretStr(""), validation_alias="DB_PASSWORD", description="Reserved, likewise.")
-    db_host: str = Field("", validation_alias="DB_HOST", description="Reserved, likewise.")
-    db_port: int = Field(5432, ge=1, le=65_535, validation_alias="DB_PORT", description="Reserved, likewise.")
-    db_name: str = Field("", validation_alias="DB_NAME", description="Reserved, likewise.")
+    prefect_auth: SecretStr = Field(
+        SecretStr(""),
+        validation_alias="PREFECT_API_AUTH_STRING",
+        description="`user:password` that Prefect's server and UI ask for, and that the flows and the API give. "
+        "Without one Prefect asks for none, and listens on the loopback only.",
+    )
+    db_host: str = Field(
+        "",
+        validation_alias="DB_HOST",
+        description="Host of a Postgres server for Prefect's own data. Default: SQLite in `AUDIOPHILE_LOCAL`.",
+    )
+    db_port: int = Field(5432, ge=1, le=65_535, validation_alias="DB_PORT", description="Its port.")
+    db_name: str = Field("audiophile", validation_alias="DB_NAME", description="Name of the database there.")
+    db_user: str = Field("audiophile", validation_alias="DB_USER", description="User of that database.")
+    db_password: SecretStr = Field(SecretStr(""), validation_alias="DB_PASSWORD", description="Its password.")
     aws_access_key_id: str = Field(
         "",
         validation_alias="AWS_ACCESS_KEY_ID",
@@ -271,6 +281,14 @@ class Settings(BaseSettings):
     def _are_keys(cls, value: SecretStr) -> SecretStr:
         if value.get_secret_value():
             parse_keys(value.get_secret_value())
+        return value
+
+    @field_validator("prefect_auth")
+    @classmethod
+    def _has_a_password(cls, value: SecretStr) -> SecretStr:
+        user, _, password = value.get_secret_value().partition(":")
+        if value.get_secret_value() and not (user and password):
+            raise ValueError("it has to be a user, a colon and a password, none of them empty")
         return value
 
     @field_validator("api_cors_origins")

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from flows import up
 from flows.errors import StartError
@@ -119,14 +118,6 @@ def test_a_key_that_is_too_short_is_refused_and_not_shown(tmp_path: Path, module
     assert "hunter2" not in line
 
 
-def test_containers_demand_keys() -> None:
-    services = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
-    demanded = services["api"]["environment"]["AUDIOPHILE_API_KEYS"]
-    assert demanded.startswith("${AUDIOPHILE_API_KEYS:?")
-    assert "openssl rand -hex 24" in demanded
-    assert "AUDIOPHILE_API_KEYS" not in services["flows"]["environment"]
-
-
 @pytest.mark.parametrize(
     "address", ["json://", "hunter2", "nobody://hunter2/hunter2", "hunter2!://x", "json://a,hunter2"]
 )
@@ -151,11 +142,6 @@ def test_a_wrong_address_keeps_the_service_from_starting(tmp_path: Path, module:
 def test_addresses_that_apprise_knows_are_taken() -> None:
     for address in ("", "json://127.0.0.1:9/x", "mailto://u:secret,word@example.org?format=text", "slack://a/b/c"):
         up.require_notify_url(Settings(_env_file=None, NOTIFY_URL=address))
-
-
-def test_containers_hand_the_address_of_notifications_to_the_flows_alone() -> None:
-    services = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
-    assert [name for name, service in services.items() if "NOTIFY_URL" in service["environment"]] == ["flows"]
 
 
 def test_one_port_for_both_is_refused(tmp_path: Path) -> None:
@@ -220,3 +206,35 @@ def test_variables_of_another_prefect_do_not_reach_ours(tmp_path: Path, monkeypa
     assert started["PREFECT_LOGGING_LEVEL"] == "DEBUG"
     assert "PREFECT_LOGGING_SETTINGS_PATH" not in started
     assert started["PREFECT_HOME"].startswith(str(tmp_path))
+
+
+def test_a_service_alone_runs_as_in_make_up_but_for_what_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(_env_file=None, PREFECT_API_URL="http://prefect:4200/api", AUDIOPHILE_DATA="/data")
+    monkeypatch.setenv("PREFECT_API_URL", "http://prefect:4200/api")
+    monkeypatch.setenv("PREFECT_UI_URL", "")
+    alone, together = up.alone("flows", settings), up.environment(settings)
+    assert alone["PREFECT_API_URL"] == "http://prefect:4200/api"
+    assert {name for name, value in together.items() if alone[name] != value} == {"PREFECT_API_URL", "PATH"}
+
+
+def test_prefects_server_alone_has_a_password_and_postgres_if_they_are_set() -> None:
+    of_postgres = {"DB_HOST": "db", "DB_PASSWORD": "hunter2"}
+    settings = Settings(_env_file=None, PREFECT_API_AUTH_STRING="admin:a:b", **of_postgres)
+    server = up.alone("prefect", settings)
+    assert server["PREFECT_SERVER_API_AUTH_STRING"] == server["PREFECT_API_AUTH_STRING"] == "admin:a:b"
+    assert server["PREFECT_SERVER_DATABASE_HOST"] == "db"
+    assert server["PREFECT_SERVER_DATABASE_PASSWORD"] == "hunter2"
+    assert "hunter2" not in up.alone("flows", settings).values()
+    assert not any(name.startswith("PREFECT_SERVER_DATABASE") for name in up.of_server(Settings(_env_file=None)))
+
+
+def test_a_prefect_that_others_reach_needs_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_SERVER_API_HOST", "0.0.0.0")
+    with pytest.raises(StartError, match="Set PREFECT_API_AUTH_STRING=<user>:<password>"):
+        up.alone("prefect", Settings(_env_file=None))
+    up.alone("prefect", Settings(_env_file=None, PREFECT_API_AUTH_STRING="admin:hunter2"))
+
+
+def test_a_service_that_there_is_not_is_named_with_those_that_there_are() -> None:
+    with pytest.raises(StartError, match="'worker' is none of the services: name one of prefect, flows, api"):
+        up.alone("worker", Settings(_env_file=None))
