@@ -1,5 +1,6 @@
 """Clears what an earlier service on this host left under way, so that its end holds up nothing after a start."""
 
+import os
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -14,6 +15,7 @@ from flows.reconciler import TAG
 PROCESSES: Final = Path("/proc")
 _ENGINE: Final = b"prefect.engine"  # the process of a run: `python -m prefect.engine`
 _RUN_ID: Final = b"PREFECT__FLOW_RUN_ID="
+_MARK: Final = "prefect-run-"
 
 
 def crash_leftovers() -> None:
@@ -37,11 +39,21 @@ def crash_leftovers() -> None:
                 client.set_flow_run_state(run.id, Crashed(message="Its process ended with the service"), force=True)
 
 
+def mark_run(run_id: str) -> None:
+    """Have `runs_here` find this process, which was forked and so shows the variables of another: to its end.
+
+    The mark is an empty file in memory, which ends with the process, however that ends, and which no program that it
+    starts inherits.
+    """
+    os.memfd_create(f"{_MARK}{run_id}")
+
+
 def runs_here(processes: Path = PROCESSES) -> frozenset[UUID]:
     """Return the runs whose processes are alive on this host and can be seen; none where the system has no /proc."""
     found = set()
     for folder in processes.glob("[0-9]*"):
         try:
+            found |= _marks(folder / "fd")
             if _ENGINE not in (folder / "cmdline").read_bytes().split(b"\0"):
                 continue
             variables = (folder / "environ").read_bytes().split(b"\0")
@@ -49,3 +61,9 @@ def runs_here(processes: Path = PROCESSES) -> frozenset[UUID]:
             continue
         found |= {UUID(each.removeprefix(_RUN_ID).decode()) for each in variables if each.startswith(_RUN_ID)}
     return frozenset(found)
+
+
+def _marks(opened: Path) -> set[UUID]:
+    """Return the run that a process has marked itself as."""
+    names = [os.readlink(each).removeprefix("/memfd:") for each in opened.glob("*")]
+    return {UUID(name.split()[0].removeprefix(_MARK)) for name in names if name.startswith(_MARK)}

@@ -18,6 +18,7 @@ from flows.leftovers import crash_leftovers
 from flows.notify import ensure_automation
 from flows.reconciler import TAG, Reconciler, ensure_zombie_automation
 from flows.up import require_notify_url, require_store, require_watched
+from flows.warm import start_warm
 from storage.availability import try_all_again
 from storage.errors import StorageError
 from storage.lake import open_store
@@ -28,6 +29,7 @@ SERVER_WAIT_S: Final = 180.0
 
 def main() -> None:
     """Serve until a signal ends it."""
+    start_warm()
     try:
         settings = get_settings()
         if "PREFECT_API_URL" not in os.environ:

@@ -2,13 +2,12 @@
 
 import importlib.util
 import os
-import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
-from urllib.parse import quote
+from urllib.parse import quote, quote_from_bytes
 
 from storage.index import Index
 
@@ -66,22 +65,21 @@ def look(folder: Path, index: Index, settle_s: float) -> Folder:
     """
     if not folder.is_dir():
         return Folder([], [])
+    columns = "uri, size_bytes, mtime_ns, present"
     known = {
-        row["uri"]: (row["size_bytes"], row["mtime_ns"], row["present"])
-        for row in index.query("SELECT uri, size_bytes, mtime_ns, present FROM current_sources WHERE kind = 'folder'")
+        uri: (size_bytes, mtime_ns, present)
+        for uri, size_bytes, mtime_ns, present in index.run(
+            f"SELECT {columns} FROM current_sources WHERE kind = 'folder'"  # noqa: S608  from above
+        ).fetchall()
     }
-    found = {candidate.uri: candidate for candidate in _files(folder)}
-    fresh = {
-        uri: candidate
-        for uri, candidate in found.items()
-        if known.get(uri) != (candidate.size_bytes, candidate.mtime_ns, True)
-    }
-    if fresh:
+    fresh = [found for found in _files(folder) if known.pop(found[0], None) != (found[2], found[3], True)]
+    candidates = [_candidate(*found) for found in fresh]
+    if candidates:
         time.sleep(settle_s)
-        fresh = {uri: candidate for uri, candidate in fresh.items() if candidate.unchanged()}
+        candidates = [candidate for candidate in candidates if candidate.unchanged()]
     below = folder.as_uri().rstrip("/") + "/"
-    gone = [uri for uri, (_, _, present) in known.items() if present and uri.startswith(below) and uri not in found]
-    return Folder(list(fresh.values()), gone)
+    gone = [uri for uri, (_, _, present) in known.items() if present and uri.startswith(below)]
+    return Folder(candidates, gone)
 
 
 def passed_over(name: str) -> bool:
@@ -101,17 +99,29 @@ def demo() -> list[Candidate]:
     ]
 
 
-def _files(folder: Path) -> Iterator[Candidate]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            path = Path(parent, name)
-            if passed_over(name):
-                continue
+def _files(folder: Path) -> Iterator[tuple[str, str, int, int]]:
+    """Yield URI, path, size and time of every file: plain values, as nearly all of them are known and passed over."""
+    start = folder.as_uri().rstrip("/")
+    try:
+        entries = os.scandir(folder)
+    except OSError:  # gone since its parent was listed, or not to be read
+        return
+    with entries:
+        for entry in entries:
             try:
-                status = path.lstat()
+                if entry.is_dir(follow_symlinks=False):
+                    if not entry.name.startswith("."):
+                        yield from _files(Path(entry.path))
+                    continue
+                if passed_over(entry.name) or not entry.is_file(follow_symlinks=False):
+                    continue
+                status = entry.stat(follow_symlinks=False)
             except OSError:  # gone since the folder was listed
                 continue
-            if stat.S_ISREG(status.st_mode):
-                shown = os.fsencode(name).decode("utf-8", errors="replace")
-                yield Candidate("folder", path.as_uri(), shown, path, status.st_size, status.st_mtime_ns)
+            uri = f"{start}/{quote_from_bytes(os.fsencode(entry.name))}"
+            yield uri, entry.path, status.st_size, status.st_mtime_ns
+
+
+def _candidate(uri: str, path: str, size_bytes: int, mtime_ns: int) -> Candidate:
+    shown = os.fsencode(os.path.basename(path)).decode("utf-8", errors="replace")  # noqa: PTH119
+    return Candidate("folder", uri, shown, Path(path), size_bytes, mtime_ns)
