@@ -18,7 +18,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from flows.progress import Progress
-from flows.runs import commit_key, end_quietly
+from flows.runs import commit_key, end_quietly, outlast_server
 from flows.shards import MODELS
 from flows.stages import ask_for_run, run_stage
 from flows.story import name_run, run_name
@@ -88,6 +88,7 @@ def maintain(
         fold_after: Log entries beyond the newest snapshot that make another one worth its cost.
     """
     end_quietly()
+    outlast_server()
     settings = get_settings()
     retention = Retention(
         settings.keep_references if keep_references is None else keep_references,

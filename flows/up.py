@@ -1,4 +1,4 @@
-"""Starts everything on one machine: looks at what a user can get wrong first, then hands over to honcho."""
+"""Starts everything on one machine: looks at what a user can get wrong first, then hands over to flows.processes."""
 
 import logging
 import os
@@ -23,7 +23,7 @@ KEPT: Final = ("PREFECT_PORT", "PREFECT_LOGGING_LEVEL")
 
 
 def main() -> None:
-    """Run honcho with the Procfile, or only Prefect's server with the argument `prefect`."""
+    """Run the Procfile, or only Prefect's server with the argument `prefect`."""
     os.chdir(PROJECT)  # `.env` and a relative data folder are the project's, wherever this is called
     try:
         settings = get_settings()
@@ -46,7 +46,7 @@ def main() -> None:
     for variable in [name for name in os.environ if name.startswith("PREFECT_") and name not in KEPT]:
         del os.environ[variable]  # of another Prefect that this user has
     os.environ.update(environment(settings))
-    _become([sys.executable, "-m", "honcho", "--env", os.devnull, "--procfile", "Procfile", "start"])
+    _become([sys.executable, "-m", "flows.processes"])
 
 
 def environment(settings: Settings) -> dict[str, str]:
