@@ -24,7 +24,7 @@ from flows.drift_windows import TestedWindow, closed, judge
 from flows.drift_work import passed
 from flows.model_changes import ComparedModel, compare
 from flows.notify import Drifted, Kind, Notice, emit_drift
-from flows.runs import FIRST_BASELINE, commit_key, end_quietly
+from flows.runs import FIRST_BASELINE, commit_key, end_quietly, outlast_server
 from flows.stages import run_stage
 from flows.story import MOST_EVENTS, name_run, run_name, tell_reference
 from models.drift_verdicts import Budget
@@ -92,6 +92,7 @@ def drift(
         reject_held: Held references that nobody shall see: their ids. Their recordings are computed and tested again.
     """
     end_quietly()
+    outlast_server()
     settings, done = get_settings(), Done()
     lake = Lake.open(settings.place)
     with lake.index(PLANNING_TABLES) as index:

@@ -20,11 +20,12 @@ from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows.asked import NOTHING_MORE, Asked, Files, Models, Phrases, what_is_asked
 from flows.drift_work import ask_for_drift
+from flows.handover import Left, forget, left, note
 from flows.infer_report import nothing_new, report, said_of, short, titled
 from flows.maintain import ask_for_fold
 from flows.progress import Progress
 from flows.refresh import Special, enabled_models, enabled_of, publish_refresh, record_group
-from flows.runs import commit_key, end_quietly, end_with_parent
+from flows.runs import commit_key, end_quietly, end_with_parent, outlast_server
 from flows.shards import MODELS, Scored, Shard, cut, failed, jobs_of, score_shard, with_texts
 from flows.story import Stopwatch, name_run, run_name, tell_reference
 from flows.trials import refused_at_first
@@ -48,6 +49,7 @@ class Plan:
     shards: list[Shard]
     suspects: list[Shard]
     carried: frozenset[UUID]  # recordings that need no computing
+    left: tuple[Left, ...] = ()  # what earlier runs have scored of what is missing
 
     @property
     def audio_s(self) -> float:
@@ -98,6 +100,7 @@ def infer(files: Files = (), models: Models = (), phrases: Phrases = ()) -> Stat
             that is held: it is read by its id, and no file shows it.
     """
     end_quietly()
+    outlast_server()
     started_at, started = datetime.now(UTC), time.monotonic()
     settings = get_settings()
     group = load_group(settings.searched_phrases)
@@ -138,14 +141,21 @@ def run_round(work: Work, asked: Asked, reference: UUID) -> Round:
     """Plan, score within the budget, and publish."""
     started_at, logger, watch = datetime.now(UTC), get_run_logger(), Stopwatch()
     enabled = enabled_models(work.index) if work.one_off is None else enabled_of(work.one_off)
-    plan = make_plan(work.index, started_at, work.unavailable, enabled, asked)
+    ordinary = work.one_off is None and asked.again is None  # else it would hand over, or take, what was not asked for
+    plan = make_plan(work.index, started_at, work.unavailable, enabled, asked, work.lake if ordinary else None)
     if not plan.recordings:
         logger.info("planned: nothing is missing (%.1f s)", watch.lap())
         return Round(plan)
     logger.info("planned: %d files, %.0f s of audio (%.1f s)", plan.recordings, plan.audio_s, watch.lap())
     name_run(f"reference {short(reference)}: scoring {plan.recordings} files")
     specs = tuple(spec for spec in work.specs if spec.name not in work.unavailable)
-    outcome = score(plan, work.settings.place, specs, reference, work.settings.workers, work.settings.refresh_budget_s)
+    notes = [each.path for each in plan.left]
+
+    def on_scored(scored: Scored) -> None:
+        if ordinary and (path := note(work.lake.store, scored)):
+            notes.append(path)
+
+    outcome = score(plan, work.settings, specs, reference, on_scored)
     work.unavailable.update(outcome.refused)
     logger.info("scored: %d files (%.1f s)", outcome.recordings, watch.lap())
     entry = publish_refresh(
@@ -156,8 +166,14 @@ def run_round(work: Work, asked: Asked, reference: UUID) -> Round:
         carried=plan.carried,
         started_at=started_at,
         unavailable=work.unavailable,
-        special=Special("quarantine" in work.settings.on_drift, asked.again, work.one_off),
+        special=Special(
+            "quarantine" in work.settings.on_drift,
+            asked.again,
+            work.one_off,
+            tuple(each.scored for each in plan.left),
+        ),
     )
+    forget(work.lake.store, notes)
     if entry is not None:
         what, count = "held" if entry.held else "published", int(entry.counts["files"])
         logger.info("%s: %d files as reference %s (%.1f s)", what, count, reference, watch.lap())
@@ -193,28 +209,40 @@ def make_plan(
     unavailable: Collection[str] = frozenset(),
     enabled: list[tuple[str, str]] | None = None,
     asked: Asked = NOTHING_MORE,
+    lake: Lake | None = None,
 ) -> Plan:
-    """Return what the latest references lack, cut into shards; of models that are unavailable, only what is kept."""
+    """Return what the latest references lack, cut into shards.
+
+    Of models that are unavailable, only what is kept; of `lake`, what earlier runs have scored and left is taken.
+    """
     wanted = enabled_models(index) if enabled is None else enabled
     rows = missing(index, wanted, now or datetime.now(UTC), unavailable, again=asked.again)
     rows = [row for row in rows if asked.files is None or row.file_id in asked.files]
-    jobs = jobs_of(rows)
+    done = left(lake, ((row.file_id, row.model, row.model_version) for row in rows)) if rows and lake else []
+    answers = frozenset(answer for each in done for answer in each.answers)
+    jobs = jobs_of(row for row in rows if (row.file_id, row.model, row.model_version) not in answers)
     shards, suspects = cut(jobs)
     if any(job.read_seqs for job in jobs):
         texts = index.live_files("utterances")
         shards, suspects = with_texts(shards, texts), with_texts(suspects, texts)
-    return Plan(shards, suspects, frozenset(row.file_id for row in rows) - {job.file_id for job in jobs})
+    return Plan(shards, suspects, frozenset(row.file_id for row in rows) - {job.file_id for job in jobs}, tuple(done))
 
 
 def score(
-    plan: Plan, place: Place, specs: tuple[ModelSpec, ...], reference: UUID, workers: int, budget_s: float
+    plan: Plan,
+    settings: Settings,
+    specs: tuple[ModelSpec, ...],
+    reference: UUID,
+    on_done: Callable[[Scored], None],
 ) -> Outcome:
     """Score a plan on a pool of processes, and show how far it is. What one cannot load is given to no other."""
+    place, workers = settings.place, settings.workers
     progress = Progress("infer-progress", plan.audio_s, "s of audio")
     wanted = plan.models
     refused = refused_at_first((spec for spec in specs if spec.name in wanted), place.local / MODELS)
 
     def on_scored(scored: Scored) -> None:
+        on_done(scored)
         refused.update(scored.refused)
         progress.add(scored.audio_s)
 
@@ -230,7 +258,7 @@ def score(
         plan.suspects,
         pool=partial(processes, place, usable, reference, workers),
         workers=workers,
-        budget_s=budget_s,
+        budget_s=settings.refresh_budget_s,
         on_scored=on_scored,
         worth=worth,
     )

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from prefect.artifacts import create_table_artifact
 
+from flows.story import at_best
 from storage.log import LogEntry
 
 
@@ -47,8 +48,9 @@ def report(entries: Sequence[LogEntry], seconds: float, unavailable: Mapping[str
             "unavailable models": "; ".join(unavailable.values()),
         }
 
-    create_table_artifact(
-        key="infer",
-        description="The refresh" if entries else "No new reference",
-        table=[row(entry.counts, entry.reference) for entry in entries] or [row({}, None)],
-    )
+    with at_best():
+        create_table_artifact(
+            key="infer",
+            description="The refresh" if entries else "No new reference",
+            table=[row(entry.counts, entry.reference) for entry in entries] or [row({}, None)],
+        )

@@ -19,8 +19,8 @@ from flows.bucket import InBucket, Look, look_into, read_cursor, write_cursor
 from flows.decoder import Decoder
 from flows.progress import Progress
 from flows.register import Seen, Source, register, statuses, unaccepted
-from flows.runs import commit_key, end_quietly
-from flows.story import Rejected, Rejections, name_run, run_name
+from flows.runs import commit_key, end_quietly, outlast_server
+from flows.story import Rejected, Rejections, at_best, name_run, run_name
 from flows.watch import Candidate, Folder, demo, look
 from storage.errors import StoreError
 from storage.inbox import Receipt
@@ -60,12 +60,14 @@ class Taken:
 def ingest() -> State[Any]:
     """Ingest what waits, in batches, newest first."""
     end_quietly()
+    outlast_server()
     started, settings = time.monotonic(), get_settings()
     lake = Lake.open(settings.place)
     with lake.index(PLANNING_TABLES) as index, Decoder(settings.max_duration_h * 3600) as decoder:
         counts = ingest_all(settings, lake, index, decoder)
     row = {**counts, "seconds": round(time.monotonic() - started, 1)}
-    create_table_artifact(key="ingest", description="What came in", table=[row])
+    with at_best():
+        create_table_artifact(key="ingest", description="What came in", table=[row])
     message = in_words(counts) or "Nothing new"
     name_run(message)
     return Completed(message=message)

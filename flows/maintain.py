@@ -18,7 +18,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from flows.progress import Progress
-from flows.runs import commit_key, end_quietly
+from flows.runs import commit_key, end_quietly, outlast_server
 from flows.shards import MODELS
 from flows.stages import ask_for_run, run_stage
 from flows.story import name_run, run_name
@@ -77,6 +77,7 @@ def maintain(
         fold_after: Make a snapshot once so many log entries have come since the newest one.
     """
     end_quietly()
+    outlast_server()
     settings = get_settings()
     retention = Retention(
         settings.keep_references if keep_references is None else keep_references,

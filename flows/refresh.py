@@ -47,11 +47,13 @@ class Special:
         held: Nobody's latest before it is released; until that is decided, its answers are not computed again.
         again: What was computed although it was there.
         one_off: The group that scored, where that is not the one in the log: then it is held, and waits for nothing.
+        adopted: What shards of earlier runs wrote, which did not live to publish it.
     """
 
     held: bool = False
     again: Again | None = None
     one_off: Group | None = None
+    adopted: tuple[Scored, ...] = ()
 
 
 ORDINARY: Final = Special()
@@ -122,7 +124,7 @@ def publish_refresh(
     Returns:
         The entry, or None where nothing is left: others were faster, or the group has changed.
     """
-    scored = tuple(scored)
+    scored = special.adopted + tuple(scored)
     shard_files = tuple(file for part in scored for file in part.files)
     coverage = read_tables(lake.store, shard_files, "coverage").select(["file_id", "model", "model_version"])
     computed = {(row["file_id"], row["model"]): row["model_version"] for row in coverage.to_pylist()}
@@ -135,10 +137,12 @@ def publish_refresh(
             return None
         sources = [Answers(tuple(index.live_files(seq=seq)), frozenset(pairs), seq) for seq, pairs in carry.items()]
         files = shard_files
-        if take != set(computed):  # some of it is stale by now: what is left is written anew
+        if special.adopted or take != set(
+            computed
+        ):  # some of it names another reference, or is stale by now: written anew
             sources.append(Answers(shard_files, frozenset(take), None))
             files = ()
-        tables = {name: _gathered(lake, name, sources) for name in ANSWER_TABLES}
+        tables = {name: _gathered(lake, name, sources, reference) for name in ANSWER_TABLES}
         covered = len({file_id for file_id, _ in take.union(*carry.values())})
         counts = _counts(files, tables, scored) | {"files": covered}
         group = () if special.one_off is None else models_of(special.one_off)
@@ -192,8 +196,8 @@ def _whole_answers(
     return take, carry
 
 
-def _gathered(lake: Lake, name: str, sources: list[Answers]) -> pa.Table:
-    """Return the rows of table `name` for the pairs of each source."""
+def _gathered(lake: Lake, name: str, sources: list[Answers], reference: UUID) -> pa.Table:
+    """Return the rows of table `name` for the pairs of each source, as the refresh `reference` has them."""
     parts = [TABLES[name].empty_table()]
     for source in sources:
         file_ids = frozenset(file_id for file_id, _ in source.pairs)
@@ -206,7 +210,9 @@ def _gathered(lake: Lake, name: str, sources: list[Answers]) -> pa.Table:
             pa.bool_(),
         )
         rows = rows.filter(wanted)
-        parts.append(_as_carried(rows) if source.seq is not None and name == "coverage" else rows)
+        if name == "coverage":
+            rows = _as_computed(rows, reference) if source.seq is None else _as_carried(rows)
+        parts.append(rows)
     return pa.concat_tables(parts)
 
 
@@ -214,6 +220,13 @@ def _as_carried(coverage: pa.Table) -> pa.Table:
     """Return coverage rows as carried ones; a failure stays a failure."""
     state = pc.if_else(pc.equal(coverage["state"], "failed"), "failed", "carried")
     return coverage.set_column(coverage.schema.get_field_index("state"), TABLES["coverage"].field("state"), state)
+
+
+def _as_computed(coverage: pa.Table, reference: UUID) -> pa.Table:
+    """Return coverage rows as first computed in `reference`."""
+    field = TABLES["coverage"].field("first_reference")
+    column = pa.array([reference.bytes] * coverage.num_rows, pa.binary(16)).cast(field.type)
+    return coverage.set_column(coverage.schema.get_field_index("first_reference"), field, column)
 
 
 def _counts(files: tuple[DataFile, ...], tables: dict[str, pa.Table], scored: tuple[Scored, ...]) -> dict[str, float]:

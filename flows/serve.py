@@ -1,7 +1,9 @@
 """Serves the deployments: registers them with Prefect's server and runs what is due. `python -m flows.serve`."""
 
 import asyncio
+import math
 import os
+import signal
 import sys
 import time
 from typing import Any, Final
@@ -39,22 +41,36 @@ def main() -> None:
         require_store(settings.place)
         try_all_again(open_store(settings.place))
         wait_for_server(settings.prefect_url)
-        crash_leftovers()
-        ensure_automation(settings)
-        ensure_zombie_automation()
-        deployments = [runner_deployment(deployment) for deployment in read_deployments()]
+        Reconciler().start()
+        while serve_while_there(settings):
+            wait_for_server(settings.prefect_url, math.inf)
     except (FlowError, StorageError) as error:
         sys.exit(f"audiophile: {error}")
+    except (KeyboardInterrupt, TerminationSignal):
+        get_logger(TAG).info("ended by a signal")
+
+
+def serve_while_there(settings: Settings) -> bool:
+    """Serve until a signal comes, or Prefect's server has been away for some minutes; say whether that is so.
+
+    Prefect's runner ends then (3.8.8), and the runs in hand are told to publish what they have.
+    """
+    crash_leftovers()
+    ensure_automation(settings)
+    ensure_zombie_automation()
     runner = EndingRunner(name=TAG, pause_on_shutdown=False)
-    for deployment in deployments:
-        runner.add_deployment(deployment)
+    for deployment in read_deployments():
+        runner.add_deployment(runner_deployment(deployment))
     ingest_now()
-    Reconciler().start()
     print(welcome(settings), flush=True)  # noqa: T201  what a user reads, not a log line
     try:
         asyncio.run(runner.serve())
-    except (KeyboardInterrupt, TerminationSignal):
-        get_logger(TAG).info("ended by a signal")
+    except Exception as error:
+        if is_up(settings.prefect_url):
+            raise
+        get_logger(TAG).warning("Prefect's server is away, and waited for: %s: %s", type(error).__name__, error)
+        return True
+    return False
 
 
 class EndingRunner(Runner):
@@ -70,34 +86,40 @@ class EndingRunner(Runner):
         self._told = asyncio.Event()
         self._serving_loop = asyncio.get_running_loop()
         running, told = asyncio.create_task(self.start()), asyncio.create_task(self._told.wait())
-        await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)
-        if self._told.is_set():
-            await self.astop()
-        told.cancel()
-        await running
+        try:
+            await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)
+            if self._told.is_set():
+                await self.astop()
+            told.cancel()
+            await running
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what `start` has set would need the loop that ends here
 
     def handle_sigterm(self, *_: Any, **__: Any) -> None:
         """Have `serve` end."""
         self._serving_loop.call_soon_threadsafe(self._told.set)
 
 
-def wait_for_server(prefect_url: str) -> None:
+def wait_for_server(prefect_url: str, wait_s: float = SERVER_WAIT_S) -> None:
     """Return once Prefect's server answers.
 
     Raises:
-        StartError: It does not, within SERVER_WAIT_S.
+        StartError: It does not, within `wait_s`.
     """
-    give_up_at = time.monotonic() + SERVER_WAIT_S
+    give_up_at = time.monotonic() + wait_s
     while time.monotonic() < give_up_at:
-        try:
-            if httpx.get(f"{prefect_url}/health", timeout=5).is_success:
-                return
-        except httpx.HTTPError:
-            pass
+        if is_up(prefect_url):
+            return
         time.sleep(0.5)
-    raise StartError(
-        f"Prefect's server at {prefect_url} did not answer within {SERVER_WAIT_S:g} s; see its lines above"
-    )
+    raise StartError(f"Prefect's server at {prefect_url} did not answer within {wait_s:g} s; see its lines above")
+
+
+def is_up(prefect_url: str) -> bool:
+    """Say whether Prefect's server answers."""
+    try:
+        return httpx.get(f"{prefect_url}/health", timeout=5).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def ingest_now() -> None:

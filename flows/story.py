@@ -17,6 +17,7 @@ from httpx import HTTPError
 from prefect import get_run_logger
 from prefect.artifacts import create_link_artifact
 from prefect.client.orchestration import get_client
+from prefect.context import SettingsContext, get_settings_context
 from prefect.events import emit_event
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import PrefectException
@@ -64,13 +65,13 @@ def name_run(name: str) -> None:
     """Name the run under way."""
     run_id = flow_run.get_id()
     if run_id is not None:
-        with _at_best(), get_client(sync_client=True) as client:
+        with at_best(), get_client(sync_client=True) as client:
             client.update_flow_run(UUID(str(run_id)), name=name[:LONGEST_NAME])
 
 
 def link(key: str, url: str, text: str, description: str) -> None:
     """Show a link among the run's artifacts."""
-    with _at_best():
+    with at_best():
         create_link_artifact(url, link_text=text, key=key, description=description)
 
 
@@ -126,7 +127,7 @@ class Rejections:
 
 
 def _emit(event: str, resource: str, name: str, payload: Mapping[str, Any]) -> None:
-    with _at_best():
+    with at_best():
         emit_event(
             event, resource={"prefect.resource.id": resource, "prefect.resource.name": name}, payload=dict(payload)
         )
@@ -139,15 +140,27 @@ def _leave() -> None:
     level = log.level
     log.setLevel(logging.ERROR)  # it warns whenever something is left to send, which is why it is called
     try:
-        with _at_best():
+        with at_best():
             worker.drain()
     finally:
         log.setLevel(level)
 
 
 @contextmanager
-def _at_best() -> Iterator[None]:
+def at_best() -> Iterator[None]:
+    """Within the context, a server that cannot be told is a line in the log, and work goes on.
+
+    Prefect's client would try for a minute to reach a server that was there before (3.8.8), and work would wait for it.
+    """
     try:
-        yield
+        with _impatient():
+            yield
     except (HTTPError, PrefectException, OSError) as error:
         get_run_logger().warning("Prefect's server could not be told: %s", error)
+
+
+def _impatient() -> SettingsContext:
+    """Return a context with one retry of Prefect's client; `temporary_settings` would validate all, for 0.1 s."""
+    before = get_settings_context()
+    client = before.settings.client.model_copy(update={"max_retries": 1})
+    return SettingsContext(profile=before.profile, settings=before.settings.model_copy(update={"client": client}))

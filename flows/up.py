@@ -1,6 +1,7 @@
-"""Starts everything on one machine: looks at what a user can get wrong first, then hands over to honcho.
+"""Starts everything on one machine: looks at what a user can get wrong first, then hands over to flows.processes.
 
-`python -m flows.up prefect`, `flows` or `api` becomes that service alone, as containers and the Procfile do.
+`python -m flows.up` with the name of a service becomes that service alone, as containers, the Procfile and hosts of a
+cluster do.
 """
 
 import logging
@@ -23,20 +24,28 @@ LOCAL: Final = ("localhost", "127.0.0.1")  # no proxy of the user's is asked for
 SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,19}")
 PROJECT: Final = Path(__file__).parent.parent
 KEPT: Final = ("PREFECT_PORT", "PREFECT_LOGGING_LEVEL")
+POOL: Final = "audiophile"  # of prefect.yaml
 SERVICES: Final = {
     "prefect": ["prefect", "server", "start"],
     "flows": [sys.executable, "-m", "flows.serve"],
     "api": [sys.executable, "-m", "api"],
+    "worker": ["prefect", "worker", "start", "--pool", POOL],
+    "guard": [sys.executable, "-m", "flows.guard"],
 }
+ELSEWHERE: Final = ("worker", "guard")  # what serves a Prefect that may be any host's
 
 
 def main() -> None:
-    """Run honcho with the Procfile, or the service alone that an argument names."""
+    """Run the Procfile, or the service alone that an argument names."""
     os.chdir(PROJECT)  # `.env` and a relative data folder are the project's, wherever this is called
     try:
         settings = get_settings()
         if sys.argv[1:]:
             os.environ.update(alone(sys.argv[1], settings))
+            if sys.argv[1] == "worker":  # whose runs would fail one by one
+                require_writable(settings.local, local_setting(settings))
+                require_watched(settings)
+                require_store(settings.place)
             _become(SERVICES[sys.argv[1]])
         require_keys(settings)
         require_writable(settings.local, local_setting(settings))
@@ -55,14 +64,15 @@ def main() -> None:
     for variable in [name for name in os.environ if name.startswith("PREFECT_") and name not in KEPT]:
         del os.environ[variable]  # of another Prefect that this user has
     os.environ.update(environment(settings))
-    _become([sys.executable, "-m", "honcho", "--env", os.devnull, "--procfile", "Procfile", "start"])
+    _become([sys.executable, "-m", "flows.processes"])
 
 
 def alone(service: str, settings: Settings) -> dict[str, str]:
     """Return the variables that one service alone runs with: what is set already stays, but for what is empty.
 
     Raises:
-        StartError: There is no such service, or it is a Prefect without a password that other machines could reach.
+        StartError: There is no such service, it is a Prefect without a password that other machines could reach, or it
+            needs a Prefect of some other host and none is named.
     """
     if service not in SERVICES:
         raise StartError(f"{service!r} is none of the services: name one of {', '.join(SERVICES)}, or none for all")
@@ -72,8 +82,11 @@ def alone(service: str, settings: Settings) -> dict[str, str]:
             f"PREFECT_SERVER_API_HOST={host}: whoever reaches that address could run anything, as there is no "
             "password. Set PREFECT_API_AUTH_STRING=<user>:<password>, or use 127.0.0.1"
         )
+    if service in ELSEWHERE and not settings.prefect_api_url:
+        raise StartError("PREFECT_API_URL is not set: name the head's Prefect server, as http://head:4200/api")
+    ours = environment(settings) | {"PREFECT_API_URL": settings.prefect_url}
     given = {name: value for name, value in os.environ.items() if value}
-    return environment(settings) | (of_server(settings) if service == "prefect" else {}) | given
+    return ours | (of_server(settings) if service == "prefect" else {}) | given
 
 
 def of_server(settings: Settings) -> dict[str, str]:

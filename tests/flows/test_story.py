@@ -199,9 +199,9 @@ def test_what_does_not_fit_into_one_budget_follows_in_rounds(
     """The budget is spent after the first recording of each round."""
     score_shard = infer_module.score_shard
 
-    def first_one(plan: Any, place: Any, specs: Any, made: uuid.UUID, *_: Any) -> Outcome:
+    def first_one(plan: Any, settings: Any, specs: Any, made: uuid.UUID, *_: Any) -> Outcome:
         first = replace(plan.shards[0], jobs=plan.shards[0].jobs[:1])
-        return Outcome(scored=[score_shard(first, place=place, specs=specs, reference=made)])
+        return Outcome(scored=[score_shard(first, place=settings.place, specs=specs, reference=made)])
 
     monkeypatch.setattr(infer_module, "score", first_one)
     state = infer(models=("callscene",), return_state=True)

@@ -63,7 +63,7 @@ class Service:
         """Press Ctrl-C; return the processes that are left."""
         processes = self.processes()
         os.killpg(self.process.pid, signal.SIGINT)
-        self.process.wait(40)
+        self.process.wait(60)
         self.process = None
         _, alive = psutil.wait_procs(processes, timeout=5)
         return alive

@@ -1,0 +1,96 @@
+"""What shards have scored and nobody has published yet: `state/scored/`, so that a kill costs no more than a shard.
+
+A run notes each shard that is done, and forgets its notes once its reference is published. What a run that died has
+left is taken by the next one that plans. That the run may be alive after all does no harm: a refresh publishes only
+what is still missing. It must not know how anything is scored.
+"""
+
+import dataclasses
+import json
+import logging
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from flows.shards import Scored
+from storage.errors import StoreError
+from storage.lake import Lake
+from storage.log import DataFile
+from storage.missing import Answer
+from storage.parquet import read_tables
+from storage.store import Store
+
+log = logging.getLogger(__name__)
+
+FOLDER: Final = "state/scored"
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A shard that was scored and not published.
+
+    Attributes:
+        path: Of its note.
+        scored: What it came to.
+        answers: Which answers that are.
+    """
+
+    path: str
+    scored: Scored
+    answers: frozenset[Answer]
+
+
+def note(store: Store, scored: Scored) -> str | None:
+    """Note a shard that is done, and return the note's path; None where there is none, which fails nothing else."""
+    if not scored.files:
+        return None
+    path = f"{FOLDER}/{uuid.uuid4()}.json"
+    plain = dataclasses.asdict(scored) | {"loaded": [], "refused": {}}
+    try:
+        store.write(path, json.dumps(plain, default=str).encode())
+    except StoreError as error:
+        log.warning("a kill would have this shard scored again: %s", error)
+        return None
+    return path
+
+
+def left(lake: Lake, missing: Iterable[Answer]) -> list[Left]:
+    """Return what earlier runs have left of what is missing; other notes are of no use any more, and are removed."""
+    found, wanted = [], set(missing)
+    for name in lake.store.names(FOLDER):
+        path = f"{FOLDER}/{name}"
+        each = _read(lake, path)
+        if each is not None and each.answers <= wanted:
+            found.append(each)
+            wanted -= each.answers
+        else:
+            lake.store.remove(path)
+    return found
+
+
+def forget(store: Store, paths: Iterable[str]) -> None:
+    """Remove notes of what is published; one that stays is of no use to the next run, which removes it."""
+    try:
+        for path in paths:
+            store.remove(path)
+    except StoreError as error:
+        log.warning("notes of shards stay until the next run: %s", error)
+
+
+def _read(lake: Lake, path: str) -> Left | None:
+    """Return what a note says, where its Parquet files are there."""
+    try:
+        raw = json.loads(lake.store.read(path) or b"")
+        files = tuple(
+            DataFile(**file | {"min_file_id": UUID(file["min_file_id"]), "max_file_id": UUID(file["max_file_id"])})
+            for file in raw["files"]
+        )
+        scored = Scored(**raw | {"files": files, "loaded": frozenset(raw["loaded"])})
+        if not all(lake.store.exists(file.path) for file in files):
+            return None
+        rows = read_tables(lake.store, files, "coverage").select(["file_id", "model", "model_version"]).to_pylist()
+    except (KeyError, TypeError, ValueError):
+        return None
+    return Left(path, scored, frozenset((row["file_id"], row["model"], row["model_version"]) for row in rows))

@@ -1,0 +1,78 @@
+"""What a run scored and did not live to publish is published by the next one, once, and not scored again."""
+
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flows.handover import FOLDER, forget, note
+from flows.infer import Plan, make_plan
+from flows.refresh import Special, publish_refresh, record_group
+from storage.lake import Lake
+from storage.log import LogEntry
+from tests.flows.test_refresh import World
+
+
+def half_done(tmp_path: Path) -> tuple[World, int]:
+    """A lake of three recordings, one of which a run has scored and noted before it died; and how many there are."""
+    world = World(Lake.open(tmp_path))
+    for _ in range(3):
+        world.ingest()
+    record_group(world.lake, world.index, world.specs(), uuid.uuid4())
+    jobs = [job for shard in make_plan(world.index).shards for job in shard.jobs]
+    assert note(world.lake.store, world.score(jobs[0], uuid.uuid4())) is not None
+    return world, len(jobs)
+
+
+def publish(world: World, plan: Plan) -> LogEntry | None:
+    reference = uuid.uuid4()
+    return publish_refresh(
+        world.lake,
+        world.index,
+        reference=reference,
+        scored=[world.score(job, reference) for shard in plan.shards for job in shard.jobs],
+        carried=plan.carried,
+        started_at=datetime.now(UTC),
+        special=Special(adopted=tuple(each.scored for each in plan.left)),
+    )
+
+
+def test_the_next_run_publishes_it_as_its_own(tmp_path: Path) -> None:
+    world, jobs = half_done(tmp_path)
+    plan = make_plan(world.index, lake=world.lake)
+    assert sum(len(shard.jobs) for shard in plan.shards) == jobs - 1
+    assert plan.recordings == jobs
+    entry = publish(world, plan)
+    forget(world.lake.store, [each.path for each in plan.left])
+    assert set(world.computed.values()) == {1}, "nothing is scored again"
+    rows = world.index.query("SELECT file_id, model, state, first_reference FROM coverage")
+    assert len(rows) == len({(row["file_id"], row["model"]) for row in rows}) == 2 * jobs
+    assert {(row["state"], row["first_reference"]) for row in rows} == {("computed", entry.reference)}
+    assert world.lake.store.names(FOLDER) == []
+    assert make_plan(world.index, lake=world.lake).recordings == 0
+
+
+def test_a_run_that_was_alive_after_all_publishes_nothing_twice(tmp_path: Path) -> None:
+    world, jobs = half_done(tmp_path)
+    first, second = make_plan(world.index, lake=world.lake), make_plan(world.index, lake=world.lake)
+    assert publish(world, first) is not None
+    assert publish(world, second) is None
+    rows = world.index.query("SELECT file_id, model FROM coverage")
+    assert len(rows) == len({(row["file_id"], row["model"]) for row in rows}) == 2 * jobs
+
+
+def test_notes_that_are_of_no_use_any_more_are_removed(tmp_path: Path) -> None:
+    world, _ = half_done(tmp_path)
+    (name,) = world.lake.store.names(FOLDER)
+    content = world.lake.store.read(f"{FOLDER}/{name}")
+    world.lake.store.write(f"{FOLDER}/damaged.json", b"{")
+    assert publish(world, make_plan(world.index, lake=world.lake)) is not None
+    assert world.lake.store.names(FOLDER) == [name], "it is for the run that publishes to forget it"
+    world.ingest()
+    world.index.catch_up()
+    assert make_plan(world.index, lake=world.lake).left == ()
+    assert world.lake.store.names(FOLDER) == [], "its answers are not missing any more"
+    world.lake.store.write(f"{FOLDER}/{name}", content)
+    for path in (tmp_path / "data" / "coverage").rglob("*.parquet"):
+        path.unlink()
+    assert make_plan(world.index, lake=world.lake).left == ()
+    assert world.lake.store.names(FOLDER) == [], "its Parquet files are gone"
