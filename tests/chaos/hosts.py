@@ -89,7 +89,7 @@ def run(seed: int, folder: Path, *, quick: bool) -> Result:
     result = Result("hosts", seed)
     prompts = [asterisk.SOUNDS / f"{name}.wav" for name in sorted(asterisk.prompts())]
     wanted = prompts[: QUICK_FILES if quick else FILES]
-    with s3_server(folder / "s3") as bucket, postgres(folder / "postgres") as database:
+    with s3_server(folder / "s3") as bucket, postgres() as database:
         place = Place(bucket.lake_url(), folder / "reader", bucket.access)
         with cluster(folder, place, bucket.settings, database) as (prefect, api, workers):
             ids = [upload(api, path) for path in wanted]
