@@ -4,7 +4,7 @@ SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(or $(shell for p in python3 python3.12 python3.11; do $$p -c '$(SUITABLE)' 2>/dev/null && echo $$p && break; done),python3)
 BIN := .venv/bin
 
-.PHONY: up test check eval clean verify backup bench bench-drift chaos doctor notebook notebook-run
+.PHONY: up test check eval clean verify backup bench bench-drift chaos containers doctor notebook notebook-run
 .DEFAULT_GOAL := up
 
 up: .venv/installed
@@ -59,6 +59,11 @@ bench-drift: .venv/installed-dev
 # Kills, cuts the power, fills the disk and breaks the network under a lake, for half an hour: build/chaos.json.
 chaos: .venv/installed-dev
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
+
+# Builds the image, runs it on a disk and on S3, and strikes it, in a project of its own: build/containers.json. COMPOSE
+# names what to call in place of `docker compose`.
+containers: .venv/installed-dev
+	$(BIN)/python -m tests.containers
 
 # TORCH_INDEX: an index with CPU builds of torch and torchaudio, for an installation without CUDA.
 .venv/installed: pyproject.toml constraints.txt

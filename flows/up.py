@@ -26,7 +26,7 @@ PROJECT: Final = Path(__file__).parent.parent
 KEPT: Final = ("PREFECT_PORT", "PREFECT_LOGGING_LEVEL")
 POOL: Final = "audiophile"  # of prefect.yaml
 SERVICES: Final = {
-    "prefect": ["prefect", "server", "start"],
+    "prefect": [sys.executable, "-m", "prefect", "server", "start"],
     "flows": [sys.executable, "-m", "flows.serve"],
     "api": [sys.executable, "-m", "api"],
     "worker": ["prefect", "worker", "start", "--pool", POOL],

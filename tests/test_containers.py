@@ -91,7 +91,7 @@ def test_a_change_of_code_installs_nothing_again() -> None:
 def test_the_image_gets_every_package_and_no_tests() -> None:
     kept = {line[1:] for line in (PROJECT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     packages = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    assert kept == {*packages, "pyproject.toml", "constraints.txt", "LICENSE", "README.md", "prefect.yaml"}
+    assert kept == {*packages, "pyproject.toml", "constraints.txt", "LICENSE", "README.md", "prefect.yaml", "Procfile"}
 
 
 def test_every_setting_reaches_a_container_and_none_is_unknown() -> None:

@@ -170,6 +170,7 @@ class FakePrefect:
     well: bool = True
     waiting_runs: int = 0
     asked: list[dict[str, Any]] = field(default_factory=list)  # what runs were asked for with
+    passwords: set[str | None] = field(default_factory=set)  # that were given, as they are in the header
 
     def wait_for(self, count: int) -> list[str]:
         """Return the requests, once there are `count` at least."""
@@ -197,6 +198,7 @@ def prefect() -> Iterator[FakePrefect]:
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+            fake.passwords.add(self.headers["Authorization"])
             fake.requests.append(f"{self.command} {self.path}")
 
         def log_message(self, *_: object) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import time
 import uuid
+from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -186,6 +187,13 @@ def test_an_upload_starts_ingest_through_prefect(serve: Serve, prefect: "FakePre
     with serve(PREFECT_API_URL=prefect.url) as api:
         assert api.upload(WAV).status_code == 201
         assert prefect.wait_for(3) == START_A_RUN
+
+
+def test_a_prefect_with_a_password_is_given_it(serve: Serve, prefect: "FakePrefect") -> None:
+    with serve(PREFECT_API_URL=prefect.url, PREFECT_API_AUTH_STRING="admin:a:b") as api:
+        assert api.upload(WAV).status_code == 201
+        assert prefect.wait_for(3) == START_A_RUN
+    assert prefect.passwords == {f"Basic {b64encode(b'admin:a:b').decode()}"}
 
 
 def test_a_burst_of_uploads_is_not_a_burst_of_runs(serve: Serve, prefect: "FakePrefect") -> None:
