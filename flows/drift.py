@@ -26,7 +26,7 @@ from flows.model_changes import ComparedModel, compare
 from flows.notify import Drifted, Kind, Notice, emit_drift
 from flows.runs import FIRST_BASELINE, commit_key, end_quietly
 from flows.stages import run_stage
-from flows.story import MOST_EVENTS, leave, name_run, run_name, tell_reference
+from flows.story import MOST_EVENTS, name_run, run_name, tell_reference
 from models.drift_verdicts import Budget
 from models.drift_windows import WindowRule
 from storage.answers import changes
@@ -116,7 +116,6 @@ def drift(baseline: NewBaseline = None, release_held: Released = (), reject_held
     name_run(f"drift: {done}")
     for reference in done.released[:MOST_EVENTS]:
         tell_reference(reference, None, settings.public_url)
-    leave()
     drifted = any(one.verdict == "drift" for one in done.tested)
     return Completed(name="Drift", message=str(done)) if drifted else Completed(message=str(done))
 

@@ -26,7 +26,7 @@ from flows.progress import Progress
 from flows.refresh import Special, enabled_models, enabled_of, publish_refresh, record_group
 from flows.runs import commit_key, end_quietly, end_with_parent
 from flows.shards import MODELS, Scored, Shard, cut, failed, jobs_of, score_shard, with_texts
-from flows.story import Stopwatch, leave, name_run, run_name, tell_reference
+from flows.story import Stopwatch, name_run, run_name, tell_reference
 from flows.trials import refused_at_first
 from flows.workers import Outcome, Submit, run_shards
 from models.errors import ModelUnavailableError
@@ -182,7 +182,6 @@ def ended(rounds: list[Round], work: Work, seconds: float) -> State[Any]:
     if work.one_off is not None and entries and (left := last.plan.recordings - int(entries[0].counts["files"])) > 0:
         message += f"; {left} files did not fit in REFRESH_BUDGET_S={work.settings.refresh_budget_s:g}: name others"
     name_run(titled(entries) if entries else message)
-    leave()
     return Completed(message=message)
 
 

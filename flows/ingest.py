@@ -20,7 +20,7 @@ from flows.decoder import Decoder
 from flows.progress import Progress
 from flows.register import Seen, Source, register, statuses, unaccepted
 from flows.runs import commit_key, end_quietly
-from flows.story import Rejected, Rejections, leave, name_run, run_name
+from flows.story import Rejected, Rejections, name_run, run_name
 from flows.watch import Candidate, Folder, demo, look
 from storage.errors import StoreError
 from storage.inbox import Receipt
@@ -68,7 +68,6 @@ def ingest() -> State[Any]:
     create_table_artifact(key="ingest", description="What came in", table=[row])
     message = in_words(counts) or "Nothing new"
     name_run(message)
-    leave()
     return Completed(message=message)
 
 

@@ -90,7 +90,7 @@ def tell_reference(reference: UUID, entry: LogEntry | None, public_url: str) -> 
     payload = {"reference": str(reference), "files": int(entry.counts.get("files", 0)) if entry else None, "link": url}
     payload["one_off"] = bool(entry and entry.group)
     _emit(HELD if is_held else PUBLISHED, f"audiophile.reference.{reference}", f"{what} {reference}", payload)
-    leave()
+    _leave()
 
 
 @dataclass(slots=True)
@@ -111,7 +111,7 @@ class Rejections:
             _emit(REJECTED, f"audiophile.file.{one.file_id}", one.name, payload)
         self.counted += len(rejected)
         if told:
-            leave()
+            _leave()
 
     def end(self) -> None:
         """Tell of those that were too many, and where all of them are."""
@@ -122,15 +122,18 @@ class Rejections:
         if (more := self.counted - MOST_EVENTS) > 0:
             get_run_logger().warning("rejected: %d more files, see %s", more, url)
             _emit(MORE_REJECTED, "audiophile.files", "Rejected files", {"count": more, "link": url})
-            leave()
+            _leave()
 
 
-def leave() -> None:
-    """Return once the events have left this process, which may end right after: see flows/notify.py.
+def _emit(event: str, resource: str, name: str, payload: Mapping[str, Any]) -> None:
+    with _at_best():
+        emit_event(
+            event, resource={"prefect.resource.id": resource, "prefect.resource.name": name}, payload=dict(payload)
+        )
 
-    The end of a run waits for this too: a heartbeat that comes after it looks to Prefect's server like that of a run
-    which then went silent (flows/reconciler.py).
-    """
+
+def _leave() -> None:
+    """Return once the events have left this process, which may end right after: see flows/notify.py."""
     worker = EventsWorker.instance()
     log = logging.getLogger(type(worker).__name__)
     level = log.level
@@ -140,13 +143,6 @@ def leave() -> None:
             worker.drain()
     finally:
         log.setLevel(level)
-
-
-def _emit(event: str, resource: str, name: str, payload: Mapping[str, Any]) -> None:
-    with _at_best():
-        emit_event(
-            event, resource={"prefect.resource.id": resource, "prefect.resource.name": name}, payload=dict(payload)
-        )
 
 
 @contextmanager
