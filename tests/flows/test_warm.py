@@ -43,12 +43,10 @@ class Serving:
 
     def ask(self, word: str, seconds: float = 0) -> FlowRun:
         deployment = self.server.read_deployment_by_name(f"telling/{self.name}")
-        return self.server.create_flow_run_from_deployment(
-            deployment.id, parameters={"word": word, "seconds": seconds}
-        )
+        return self.server.create_flow_run_from_deployment(deployment.id, parameters={"word": word, "seconds": seconds})
 
     def ended(self, run: FlowRun, state: str) -> FlowRun:
-        wait_for("the end of a run", lambda: self.server.read_flow_run(run.id).state.is_final())
+        wait_for("the end of a run", lambda: bool(self.server.read_flow_run(run.id).end_time))
         found = self.server.read_flow_run(run.id)
         assert found.state.type.value == state, found.state
         return found
@@ -92,7 +90,10 @@ def test_runs_are_forked_and_each_has_its_own_parameters_variables_and_chance(se
     assert told[0]["chance"] != told[1]["chance"]
     assert not any(one["torch"] or one["polars"] for one in told)
     of_first = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[runs[0].id]))
-    assert "the word is one" in [each.message for each in serving.server.read_logs(of_first)]
+    wait_for(
+        "its lines",
+        lambda: "the word is one" in [each.message for each in serving.server.read_logs(of_first)],
+    )
 
 
 def test_a_forked_run_is_found_and_seen_to_be_killed_and_the_next_one_is_none_the_worse(serving: Serving) -> None:
