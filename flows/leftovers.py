@@ -65,5 +65,5 @@ def runs_here(processes: Path = PROCESSES) -> frozenset[UUID]:
 
 def _marks(opened: Path) -> set[UUID]:
     """Return the run that a process has marked itself as."""
-    names = [os.readlink(each).removeprefix("/memfd:") for each in opened.glob("*")]
+    names = [str(each.readlink()).removeprefix("/memfd:") for each in opened.glob("*")]
     return {UUID(name.split()[0].removeprefix(_MARK)) for name in names if name.startswith(_MARK)}

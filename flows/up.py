@@ -128,7 +128,12 @@ def environment(settings: Settings) -> dict[str, str]:
         "PREFECT_SERVER_LOG_RETRYABLE_ERRORS": "true",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
-        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+        "PREFECT_RUNNER_POLL_FREQUENCY": "3",
+        # Each look of these, and each poll, costs the server some hundredths of a CPU second, whatever there is to do.
+        "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "15",
+        "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS": "60",
+        "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "15",
+        "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT15S",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         # In memory, as by default, leases end with the server, and runs that cannot renew theirs are cancelled.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",

@@ -37,6 +37,9 @@ PRELOADED: Final = (
 )
 """What runs of every two minutes import. Not flows.drift: polars starts threads when it is imported."""
 
+_STARTER: Final[Any] = _starter_engine
+"""Starts runs by the function `run_process` that it finds in itself; another may be put there, its docstring says."""
+
 _NAME: Final = b"audiophile-warm"  # of the process, 15 characters at most
 _PR_SET_NAME: Final = 15
 _TOLD: Final = frozenset({signal.SIGTERM, signal.SIGINT})
@@ -56,7 +59,7 @@ class WarmStarts:
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
-        self._run_process = _starter_engine.run_process
+        self._run_process = _STARTER.run_process
 
     async def run_process(
         self,
@@ -167,7 +170,7 @@ def start_warm() -> None:
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)  # BLAS, jemalloc: may be
     if os.fork():
         theirs.close()
-        _starter_engine.run_process = WarmStarts(control).run_process  # where Prefect says that it may be put
+        _STARTER.run_process = WarmStarts(control).run_process
         return
     control.close()
     signal.pthread_sigmask(signal.SIG_BLOCK, _TOLD)

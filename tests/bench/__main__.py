@@ -1,6 +1,6 @@
-"""Measures storage and the API against their targets, on this machine. `make bench` → build/bench.json, bench.md.
+"""Measures storage, the API and idling against targets, on this machine. `make bench` → build/bench.json, bench.md.
 
-A part of it: `python -m tests.bench api`, or `storage`; what the other part came to stays in build/bench.json.
+A part of it: `python -m tests.bench api`, `storage` or `idle`; what the other parts came to stays in build/bench.json.
 """
 
 import json
@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.bench import commits, million, reading, serving, upkeep, year
+from tests.bench import commits, idle, million, reading, serving, upkeep, year
 from tests.bench.measures import Figures, disk, folder_mb, say, timed
 
 BUILD = Path("build")
@@ -30,6 +30,9 @@ TARGETS = {
     "api_stream_grows_mib": (AT_MOST, 64),
     "api_visible_max_s": (AT_MOST, 1),
     "api_event_max_s": (AT_MOST, 1),
+    "idle_cycle_cpu_s": (AT_MOST, 6),
+    "idle_core_share": (AT_MOST, 0.08),
+    "idle_pss_mib": (AT_MOST, 900),
 }
 _MET = {AT_MOST: operator.le, AT_LEAST: operator.ge}
 
@@ -56,7 +59,7 @@ def measure_api(root: Path) -> Figures:
     return serving.measure(lake)
 
 
-PARTS = {"storage": measure_storage, "api": measure_api}
+PARTS = {"storage": measure_storage, "api": measure_api, "idle": idle.measure}
 
 
 def main(parts: list[str]) -> None:

@@ -34,7 +34,7 @@ def wait_for(what: str, found: Callable[[], bool]) -> None:
 
 def is_registered(server: SyncPrefectClient, name: str) -> bool:
     try:
-        server.read_deployment_by_name(f"sleeping/{name}")
+        server.read_deployment_by_name(name)
     except ObjectNotFound:
         return False
     return True
@@ -47,7 +47,7 @@ def test_sigterm_ends_the_run_in_hand_and_then_the_service(prefect_url: str) -> 
     )
     try:
         with get_client(sync_client=True) as server:
-            wait_for("a deployment", lambda: is_registered(server, name))
+            wait_for("a deployment", lambda: is_registered(server, f"sleeping/{name}"))
             run = server.create_flow_run_from_deployment(server.read_deployment_by_name(f"sleeping/{name}").id)
             wait_for("a running run", lambda: server.read_flow_run(run.id).state_name == "Running")
             assert run.id in runs_here()

@@ -1,0 +1,126 @@
+"""Runs that are forked from the warm process are runs like any others: told of alone, ended alone, seen to end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.objects import FlowRun
+
+from flows.leftovers import runs_here
+from tests.flows.test_serve import is_registered, wait_for
+from tests.system.service import PROJECT
+
+SERVE = """
+from flows.warm import start_warm
+start_warm()
+import asyncio, sys
+from prefect.types.entrypoint import EntrypointType
+from flows.serve import EndingRunner
+from tests.flows.telling import telling
+runner = EndingRunner(name="warm", pause_on_shutdown=False, query_seconds=0.5)
+runner.add_deployment(telling.to_deployment(sys.argv[1], entrypoint_type=EntrypointType.MODULE_PATH))
+asyncio.run(runner.serve())
+"""
+
+
+@dataclass
+class Serving:
+    """A process that serves, and the server that it asks."""
+
+    process: subprocess.Popen
+    server: SyncPrefectClient
+    name: str
+
+    def ask(self, word: str, seconds: float = 0) -> FlowRun:
+        deployment = self.server.read_deployment_by_name(f"telling/{self.name}")
+        return self.server.create_flow_run_from_deployment(deployment.id, parameters={"word": word, "seconds": seconds})
+
+    def ended(self, run: FlowRun, state: str) -> FlowRun:
+        wait_for("the end of a run", lambda: bool(self.server.read_flow_run(run.id).end_time))
+        found = self.server.read_flow_run(run.id)
+        assert found.state.type.value == state, found.state
+        return found
+
+    def told(self, run: FlowRun) -> dict[str, Any]:
+        return json.loads(self.ended(run, "COMPLETED").state.message)
+
+    def running(self, run: FlowRun) -> None:
+        wait_for("a running run", lambda: self.server.read_flow_run(run.id).state_name == "Running")
+
+    def warm(self) -> psutil.Process:
+        (found,) = psutil.Process(self.process.pid).children()
+        return found
+
+    def forked(self) -> psutil.Process:
+        (found,) = self.warm().children()
+        return found
+
+
+@pytest.fixture
+def serving(prefect_url: str) -> Iterator[Serving]:
+    name = uuid.uuid4().hex
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE, name], cwd=PROJECT, env=os.environ | {"PREFECT_API_URL": prefect_url}
+    )
+    try:
+        with get_client(sync_client=True) as server:
+            wait_for("a deployment", lambda: is_registered(server, f"telling/{name}"))
+            yield Serving(process, server, name)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_runs_are_forked_and_each_has_its_own_parameters_variables_and_chance(serving: Serving) -> None:
+    runs = [serving.ask(word) for word in ("one", "two")]
+    told = [serving.told(run) for run in runs]
+    assert [one["word"] for one in told] == ["one", "two"]
+    assert [one["run"] for one in told] == [str(run.id) for run in runs]
+    assert {one["parent"] for one in told} == {serving.warm().pid}
+    assert told[0]["chance"] != told[1]["chance"]
+    assert not any(one["torch"] or one["polars"] for one in told)
+    of_first = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[runs[0].id]))
+    wait_for(
+        "its lines",
+        lambda: "the word is one" in [each.message for each in serving.server.read_logs(of_first)],
+    )
+
+
+def test_a_forked_run_is_found_and_seen_to_be_killed_and_the_next_one_is_none_the_worse(serving: Serving) -> None:
+    run = serving.ask("killed", seconds=300)
+    serving.running(run)
+    assert run.id in runs_here()
+    serving.forked().kill()
+    assert "status code: -9" in serving.ended(run, "CRASHED").state.message
+    assert run.id not in runs_here()
+    assert serving.told(serving.ask("next"))["word"] == "next"
+
+
+def test_without_the_warm_process_runs_start_as_before(serving: Serving) -> None:
+    run = serving.ask("going on", seconds=5)
+    serving.running(run)
+    warm = serving.warm()
+    warm.kill()
+    told = serving.told(run)
+    assert told["parent"] != serving.process.pid
+    assert serving.told(serving.ask("slow start"))["parent"] == serving.process.pid
+
+
+def test_a_run_outlives_a_killed_service_and_the_warm_process_does_not(serving: Serving) -> None:
+    run = serving.ask("left alone", seconds=5)
+    serving.running(run)
+    warm, forked = serving.warm(), serving.forked()
+    serving.process.send_signal(signal.SIGKILL)
+    assert psutil.wait_procs([warm], timeout=60)[1] == []
+    assert forked.is_running()
+    assert serving.told(run)["word"] == "left alone"
