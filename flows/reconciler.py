@@ -2,17 +2,22 @@
 
 It must not know what a run does: a run that is cleared in error may still commit, as commits are atomic and idempotent.
 Two things look after runs. An automation in Prefect's server sees that heartbeats stop. A thread of `flows.serve` looks
-at all runs that are due every 30 seconds, as the automation knows nothing of runs that never had a heartbeat.
+at all runs that are due every 30 seconds, as the automation knows nothing of runs that never had a heartbeat. Where all
+hosts run workers of a pool and none runs `flows.serve`, one of them runs `python -m flows.reconciler`.
 """
 
 import logging
+import os
+import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from httpx import HTTPError
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -167,6 +172,10 @@ class Reconciler:
         """Start the thread."""
         self._thread.start()
 
+    def wait(self) -> None:
+        """Return once the thread has ended."""
+        self._thread.join()
+
     def stop(self) -> None:
         """End the thread, after the look that is under way."""
         self._ended.set()
@@ -226,3 +235,23 @@ def had_heartbeat(client: SyncPrefectClient, run: FlowRun, since: datetime) -> b
 
 def _seconds(time: timedelta) -> str:
     return f"{time.total_seconds():.0f} s"
+
+
+def main() -> None:
+    """Look after the runs of workers until a signal comes."""
+    if "PREFECT_API_URL" not in os.environ:
+        sys.exit("audiophile: PREFECT_API_URL is not set: name the Prefect server whose runs are to be looked after")
+    while True:
+        try:
+            ensure_zombie_automation()
+            break
+        except HTTPError as error:
+            log.warning("Prefect's server is waited for: %s", error)
+            time.sleep(EVERY_S)
+    reconciler = Reconciler()
+    reconciler.start()
+    reconciler.wait()
+
+
+if __name__ == "__main__":
+    main()
