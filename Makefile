@@ -56,7 +56,8 @@ bench: .venv/installed-dev
 bench-drift: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.drift $(DRIFT)
 
-# Kills, cuts the power, fills the disk and breaks the network under a lake, for half an hour: build/chaos.json.
+# Kills, cuts the power, fills the disk and breaks the network under a lake, then kills, stops and takes away parts of the
+# service, for an hour: build/chaos.json.
 chaos: .venv/installed-dev
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
 

@@ -1,4 +1,4 @@
-"""Looks after the runs of workers: what `flows.serve` does for its own. `python -m flows.guard`, once for each Prefect server.
+"""Looks after the runs of workers, as flows.serve does for its own: `python -m flows.up guard`, once for each server.
 
 It must not run any flow, nor register what workers run: `prefect deploy --all` does that.
 """

@@ -115,6 +115,14 @@ class Orchestra:
         found = self.prefect.post("/flow_runs/filter", json=body).raise_for_status().json()
         return [run for run in found if since is None or (run["start_time"] and _time(run["start_time"]) > since)]
 
+    def ask_for(self, flow: str) -> None:
+        """Have a run now, rather than at the next tick."""
+        deployment = self.prefect.get(f"/deployments/name/{flow}/{flow}").raise_for_status().json()["id"]
+        self.prefect.post(f"/deployments/{deployment}/create_flow_run", json={}).raise_for_status()
+
+    def file(self, file_id: str) -> dict[str, Any]:
+        return self.api.get(f"/api/files/{file_id}").raise_for_status().json()
+
     def notes(self) -> int:
         """How many shards are scored and not published."""
         return len(self.lake.store.names(FOLDER))

@@ -22,12 +22,12 @@ from tests.chaos.orchestra import Orchestra, now, playing
 from tests.chaos.result import Result
 from tests.system.service import Service
 
-RECORDINGS = 60  # fifteen shards
+RECORDINGS = 20  # five shards
 AWAY_S = 600.0
 ASLEEP_S = 290.0  # more than two intervals
 HANDOVER_S = 30.0
 LONG_S = 120.0
-LONG_RECORDINGS = 170
+LONG_RECORDINGS = 120
 
 
 def run(seed: int, folder: Path, *, quick: bool) -> Result:
@@ -99,8 +99,11 @@ def _pairs(orchestra: Orchestra) -> Counter[tuple[str, ...]]:
 
 def _in_hand(orchestra: Orchestra) -> dict[str, Any]:
     """Send recordings, and return the run of infer once it has scored some of them."""
-    orchestra.send(RECORDINGS)
-    return orchestra.scoring(orchestra.luck.randint(1, 4))
+    orchestra.settle()
+    sent = orchestra.send(RECORDINGS)
+    orchestra.wait("all taken in", lambda: all(orchestra.file(one)["status"] == "accepted" for one in sent))
+    orchestra.ask_for("infer")
+    return orchestra.scoring(orchestra.luck.randint(1, 3))
 
 
 def run_killed(orchestra: Orchestra) -> dict[str, Any]:
