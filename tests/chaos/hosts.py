@@ -46,7 +46,8 @@ class Host:
     def made(cls, folder: Path, shared: Mapping[str, str]) -> "Host":
         folder.mkdir(parents=True)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
-        return cls(folder, kept | {"HOME": str(folder), "AUDIOPHILE_LOCAL": str(folder / "own")} | dict(shared))
+        own = {"HOME": str(folder), "AUDIOPHILE_LOCAL": str(folder / "own"), "PYTHONPATH": str(PROJECT)}
+        return cls(folder, kept | own | dict(shared))
 
     def start(self, service: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{service}.log").open("ab") as log:
