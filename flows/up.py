@@ -29,7 +29,7 @@ SERVICES: Final = {
     "prefect": [sys.executable, "-m", "prefect", "server", "start"],
     "flows": [sys.executable, "-m", "flows.serve"],
     "api": [sys.executable, "-m", "api"],
-    "worker": ["prefect", "worker", "start", "--pool", POOL],
+    "worker": [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL],
     "guard": [sys.executable, "-m", "flows.guard"],
 }
 ELSEWHERE: Final = ("worker", "guard")  # what serves a Prefect that may be any host's
@@ -220,8 +220,7 @@ def require_free(name: str, host: str, port: int) -> None:
 def _become(command: list[str]) -> None:
     """Replace this process, so that signals reach the command and nothing in between."""
     print(f"audiophile: {shlex.join(command)}", flush=True)  # noqa: T201
-    program = Path(sys.executable).parent / command[0] if os.sep not in command[0] else Path(command[0])
-    os.execv(program, [str(program), *command[1:]])  # noqa: S606
+    os.execv(command[0], command)  # noqa: S606
 
 
 if __name__ == "__main__":
