@@ -40,7 +40,7 @@ PRELOADED: Final = (
 _STARTER: Final[Any] = _starter_engine
 """Starts runs by the function `run_process` that it finds in itself; another may be put there, its docstring says."""
 
-_NAME: Final = b"audiophile-warm"  # of the process, 15 characters at most
+_WARM_NAME, _RUN_NAME = b"audiophile-warm", b"audiophile-run"  # of processes, 15 characters at most
 _PR_SET_NAME: Final = 15
 _TOLD: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 _LENGTH_BYTES: Final = 4
@@ -158,7 +158,7 @@ def start_warm() -> None:
 
     Call it before anything of Prefect is used. In the processes of runs it does not return, but raises SystemExit.
     """
-    if sys.platform != "linux":
+    if not _can_fork():
         return
     for name in PRELOADED:
         importlib.import_module(name)
@@ -166,7 +166,7 @@ def start_warm() -> None:
     gc.freeze()  # what is imported stays where it is, and so in memory that all these processes share
     sys.stdout.flush()
     sys.stderr.flush()
-    control, theirs = socket.socketpair()
+    control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)  # BLAS, jemalloc: may be
     if os.fork():
         theirs.close()
@@ -175,14 +175,28 @@ def start_warm() -> None:
     control.close()
     signal.pthread_sigmask(signal.SIG_BLOCK, _TOLD)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    ctypes.CDLL(None).prctl(_PR_SET_NAME, _NAME, 0, 0, 0)
+    _name_process(_WARM_NAME)
     _become(_Warm(theirs).serve())
+
+
+def _can_fork() -> bool:
+    """Say whether this system has what is used here; containers may forbid some of it."""
+    if sys.platform != "linux":
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+        os.close(os.memfd_create("audiophile"))
+    except OSError as error:
+        log.warning("runs start slowly, as nothing can be forked here: %s", error)
+        return False
+    return True
 
 
 def _become(request: dict[str, Any]) -> None:
     """Be the process of a run, as `python -m prefect.engine` is one, to its end."""
     from prefect.context import refresh_global_settings_context  # noqa: PLC0415
 
+    _name_process(_RUN_NAME)
     os.environ.clear()
     os.environ.update(request["env"])
     if request["cwd"] is not None:
@@ -198,6 +212,10 @@ def _become(request: dict[str, Any]) -> None:
     warnings.filterwarnings("ignore", ".*found in sys.modules", RuntimeWarning, "runpy")
     runpy.run_module("prefect.engine", run_name="__main__")
     raise SystemExit(0)
+
+
+def _name_process(name: bytes) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, name, 0, 0, 0)
 
 
 def _received(connection: socket.socket) -> dict[str, Any] | None:

@@ -146,11 +146,10 @@ def max_rss_of_runs(service: Service) -> float:
 
 
 def kind_of(process: psutil.Process) -> str:
-    """Say what a process is: one of NAMES, the warm process, or a run, which that or its fork has started."""
+    """Say what a process is: one of NAMES, the warm process, or a run, with what that has started."""
     line, name = " ".join(process.cmdline()), process.name()
-    if name == "audiophile-warm":
-        parent = process.parent()
-        return "run" if parent is not None and parent.name() == name else "warm"
+    if name.startswith("audiophile-"):
+        return name.removeprefix("audiophile-")
     return next((kind for part, kind in NAMES.items() if part in line), "run")
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,8 +67,8 @@ class Serving:
         return found
 
 
-@pytest.fixture
-def serving(prefect_url: str) -> Iterator[Serving]:
+@contextmanager
+def started(prefect_url: str) -> Iterator[Serving]:
     name = uuid.uuid4().hex
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE, name], cwd=PROJECT, env=os.environ | {"PREFECT_API_URL": prefect_url}
@@ -81,29 +82,43 @@ def serving(prefect_url: str) -> Iterator[Serving]:
         process.wait()
 
 
-def test_runs_are_forked_and_each_has_its_own_parameters_variables_and_chance(serving: Serving) -> None:
-    runs = [serving.ask(word) for word in ("one", "two")]
-    told = [serving.told(run) for run in runs]
+@pytest.fixture
+def serving(prefect_url: str) -> Iterator[Serving]:
+    """For tests that end it, or a part of it."""
+    with started(prefect_url) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def shared(prefect_url: str) -> Iterator[Serving]:
+    """For tests that leave it as it is."""
+    with started(prefect_url) as one:
+        yield one
+
+
+def test_runs_are_forked_and_each_has_its_own_parameters_variables_and_chance(shared: Serving) -> None:
+    runs = [shared.ask(word) for word in ("one", "two")]
+    told = [shared.told(run) for run in runs]
     assert [one["word"] for one in told] == ["one", "two"]
     assert [one["run"] for one in told] == [str(run.id) for run in runs]
-    assert {one["parent"] for one in told} == {serving.warm().pid}
+    assert {one["parent"] for one in told} == {shared.warm().pid}
     assert told[0]["chance"] != told[1]["chance"]
     assert not any(one["torch"] or one["polars"] for one in told)
     of_first = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[runs[0].id]))
     wait_for(
         "its lines",
-        lambda: "the word is one" in [each.message for each in serving.server.read_logs(of_first)],
+        lambda: "the word is one" in [each.message for each in shared.server.read_logs(of_first)],
     )
 
 
-def test_a_forked_run_is_found_and_seen_to_be_killed_and_the_next_one_is_none_the_worse(serving: Serving) -> None:
-    run = serving.ask("killed", seconds=300)
-    serving.running(run)
+def test_a_forked_run_is_found_and_seen_to_be_killed_and_the_next_one_is_none_the_worse(shared: Serving) -> None:
+    run = shared.ask("killed", seconds=300)
+    shared.running(run)
     assert run.id in runs_here()
-    serving.forked().kill()
-    assert "status code: -9" in serving.ended(run, "CRASHED").state.message
+    shared.forked().kill()
+    assert "status code: -9" in shared.ended(run, "CRASHED").state.message
     assert run.id not in runs_here()
-    assert serving.told(serving.ask("next"))["word"] == "next"
+    assert shared.told(shared.ask("next"))["word"] == "next"
 
 
 def test_without_the_warm_process_runs_start_as_before(serving: Serving) -> None:

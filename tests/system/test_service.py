@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import asterisk
+from tests.bench.idle import import_prefect_s
 from tests.eval.metrics import FOUND
 from tests.system.service import PROJECT, Service, running
 
@@ -203,15 +204,16 @@ def test_an_idle_cycle_costs_little_and_never_imports_torch(service: Service, pr
     while beside and Path(beside).exists():
         time.sleep(1)
     flows = next(process for process in service.processes() if "flows.serve" in " ".join(process.cmdline()))
+    (warm,) = flows.children()  # it starts the runs
     waiting = ("PENDING", "RUNNING")
-    runs = [lambda: service.runs("ingest", *waiting), lambda: service.runs("infer", *waiting), flows.children]
+    runs = [lambda: service.runs("ingest", *waiting), lambda: service.runs("infer", *waiting), warm.children]
     service.wait("the end of all runs", 300, lambda: not any(found() for found in runs))
-    before, torch, since, seen = cpu_of_children(flows), False, datetime.now(UTC), set()
+    before, torch, since, seen = cpu_of_children(warm), False, datetime.now(UTC), set()
 
     def one_cycle() -> bool:
         """Look for torch; say whether both flows have run, once each, and ended."""
         nonlocal torch
-        children = flows.children(recursive=True)
+        children = warm.children(recursive=True)
         for child in children:
             try:
                 maps = Path(f"/proc/{child.pid}/maps").read_text()
@@ -224,10 +226,11 @@ def test_an_idle_cycle_costs_little_and_never_imports_torch(service: Service, pr
         return all(ended_since(service, flow, since) for flow in ("ingest", "infer"))
 
     service.wait("the end of a run of each flow", 240, one_cycle, every_s=0.2)
-    cost = cpu_of_children(flows) - before
+    cost, reference = cpu_of_children(warm) - before, import_prefect_s()
     figure("idle_cycle_cpu_s", cost)
+    figure("import_prefect_cpu_s", reference)
     assert not torch
-    assert cost < 8
+    assert cost < 1.5 * reference, "on any machine; two new interpreters alone would cost twice the reference"
 
 
 def ended_since(service: Service, flow: str, since: datetime) -> bool:
