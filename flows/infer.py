@@ -27,7 +27,7 @@ from flows.progress import Progress
 from flows.refresh import Special, enabled_models, enabled_of, publish_refresh, record_group
 from flows.runs import commit_key, end_quietly, end_with_parent, outlast_server
 from flows.shards import MODELS, Scored, Shard, cut, failed, jobs_of, score_shard, with_texts
-from flows.story import Stopwatch, name_run, run_name, tell_reference
+from flows.story import Stopwatch, is_given_up, name_run, run_name, tell_reference
 from flows.trials import refused_at_first
 from flows.workers import Outcome, Submit, run_shards
 from models.errors import ModelUnavailableError
@@ -261,6 +261,7 @@ def score(
         budget_s=settings.refresh_budget_s,
         on_scored=on_scored,
         worth=worth,
+        is_given_up=is_given_up,
     )
     reason = "the process that scored it ended: the recording may need more memory than there is"
     outcome.scored += [

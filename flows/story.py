@@ -69,6 +69,16 @@ def name_run(name: str) -> None:
             client.update_flow_run(UUID(str(run_id)), name=name[:LONGEST_NAME])
 
 
+def is_given_up() -> bool:
+    """Say whether Prefect's server takes the run under way for ended, as after a sleep: others may be at its work."""
+    run_id = flow_run.get_id()
+    if run_id is not None:
+        with at_best(), get_client(sync_client=True) as client:
+            state = client.read_flow_run(UUID(str(run_id))).state
+            return state is not None and state.is_final()
+    return False
+
+
 def link(key: str, url: str, text: str, description: str) -> None:
     """Show a link among the run's artifacts."""
     with at_best():

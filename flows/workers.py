@@ -67,6 +67,7 @@ def run_shards(
     budget_s: float,
     on_scored: Callable[[Scored], None],
     worth: Callable[[Shard], bool] = lambda _: True,
+    is_given_up: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Run shards, and after them the suspects one at a time, until all are done or the budget is spent.
 
@@ -83,10 +84,11 @@ def run_shards(
         budget_s: No shard starts later than this; one at least is always run.
         on_scored: Called for each shard that is done.
         worth: Asked before a shard starts; one of which nothing can come any more is passed over.
+        is_given_up: Asked after each shard; where the run was given up, others do the rest, as after SIGTERM.
     """
     outcome = Outcome()
     started = time.monotonic()
-    shown = _Shown(on_scored, worth)
+    shown = _Shown(on_scored, worth, is_given_up)
     waiting, lonely = deque(shards), deque(suspects)
     first = True
     with told_to_end() as ending:
@@ -115,6 +117,7 @@ class _Shown:
 
     on_scored: Callable[[Scored], None]
     worth: Callable[[Shard], bool]
+    is_given_up: Callable[[], bool]
 
 
 def _drain(
@@ -165,6 +168,8 @@ def _drain(
         else:
             outcome.scored.append(scored)
             shown.on_scored(scored)
+            if (queue or running) and shown.is_given_up():
+                ending.want()
 
 
 def _note(done: "SimpleQueue[int]", number: int, _: Any) -> None:

@@ -185,6 +185,12 @@ class Orchestra:
     def entries(self, op: str = "") -> list[LogEntry]:
         return [entry for entry in read_entries(self.lake.store, after=0) if op in ("", entry.op)]
 
+    def seconds_a_recording(self) -> float:
+        """Return how long references have taken, starts and loading included."""
+        made = self.entries("refresh")
+        seconds = sum((entry.committed_at - entry.started_at).total_seconds() for entry in made)
+        return seconds / sum(entry.counts["files"] for entry in made)
+
     def problems(self) -> list[str]:
         """Return what `make verify` finds."""
         return [str(problem) for problem in verify(self.lake).problems]

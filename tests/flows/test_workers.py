@@ -162,3 +162,19 @@ def test_without_sigterm_its_handler_is_as_it_was() -> None:
     before = signal.getsignal(signal.SIGTERM)
     run([Shard(0, (job(),))])
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_run_that_was_given_up_leaves_the_rest_to_others() -> None:
+    seen: list[Scored] = []
+    outcome = run_shards(
+        [Shard(number, (job(),)) for number in range(6)],
+        [],
+        pool=pool,
+        workers=1,
+        budget_s=60,
+        on_scored=seen.append,
+        is_given_up=lambda: len(seen) == 2,
+    )
+    assert outcome.scored == seen
+    assert len(seen) == 2
+    assert outcome.error is None
