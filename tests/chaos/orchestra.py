@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,7 +44,7 @@ class Orchestra:
         self.environment["PHRASES"] = "goodbye,messages"
         given = {name: self.environment[name] for name in ("AUDIOPHILE_DATA", "PREFECT_PORT", "API_PORT")}
         self.environment |= environment_of_up(Settings(_env_file=None, **given))
-        self.data = folder / "data"
+        self.project, self.data = phrases_only(folder / "project"), folder / "data"
         self.lake = Lake.open(self.data)
         self.prefect = httpx.Client(base_url=self.environment["PREFECT_API_URL"], timeout=60)
         self.api = httpx.Client(base_url=f"http://127.0.0.1:{self.environment['API_PORT']}", timeout=60)
@@ -55,7 +56,7 @@ class Orchestra:
             with (self.folder / f"{name}.log").open("ab") as log:
                 self.processes[name] = subprocess.Popen(
                     [sys.executable, "-m", *MODULES[name]],
-                    cwd=PROJECT,
+                    cwd=self.project,
                     env=self.environment,
                     stdout=log,
                     stderr=log,
@@ -194,6 +195,19 @@ class Orchestra:
     def problems(self) -> list[str]:
         """Return what `make verify` finds."""
         return [str(problem) for problem in verify(self.lake).problems]
+
+
+def phrases_only(folder: Path) -> Path:
+    """Copy what the processes run to `folder`, with the phrase model alone in its group: another costs more to load."""
+    for name in ("api", "features", "flows", "models", "storage", "prefect.yaml", "Procfile"):
+        if (PROJECT / name).is_dir():
+            shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(PROJECT / name, folder)
+    group = folder / "models" / "group.toml"
+    scenes = 'family = "callscene"\ntask = "scenes"\nenabled = '
+    group.write_text(group.read_text().replace(f"{scenes}true", f"{scenes}false"))
+    return folder
 
 
 def spliced(path: Path, luck: random.Random) -> None:

@@ -1,0 +1,44 @@
+"""Processes end in an order that lets runs in hand say how they ended, and with the time for it."""
+
+import inspect
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from prefect.concurrency import _leases
+
+from flows.runs import LEASE_ATTEMPTS, outlast_server
+from tests.system.service import PROJECT
+
+PROCESS = "trap 'sleep {seconds}; echo {name} >> order; exit 0' TERM; touch {name}.up; while :; do sleep 0.1; done"
+
+
+def test_the_server_ends_last_and_none_is_killed_before_its_time(tmp_path: Path) -> None:
+    seconds = {"prefect": 0, "flows": 7, "api": 0}  # honcho's own limit is 5
+    lines = [f"{name}: {PROCESS.format(name=name, seconds=takes)}" for name, takes in seconds.items()]
+    (tmp_path / "Procfile").write_text("\n".join(lines))
+    processes = subprocess.Popen(
+        [sys.executable, "-m", "flows.processes"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(PROJECT)}
+    )
+    try:
+        while len(list(tmp_path.glob("*.up"))) < len(seconds):
+            assert processes.poll() is None
+            time.sleep(0.1)
+        processes.send_signal(signal.SIGTERM)
+        assert processes.wait(60) == 128 + signal.SIGTERM
+    finally:
+        processes.kill()
+        processes.wait()
+    assert (tmp_path / "order").read_text().split() == ["api", "flows", "prefect"]
+
+
+def test_a_run_renews_the_lease_of_its_slot_for_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a constant of Prefect's, which another version may not have."""
+    monkeypatch.setattr(_leases, "_RENEWAL_MAX_ATTEMPTS", _leases._RENEWAL_MAX_ATTEMPTS)
+    outlast_server()
+    assert _leases._RENEWAL_MAX_ATTEMPTS == LEASE_ATTEMPTS
+    assert "range(_RENEWAL_MAX_ATTEMPTS)" in inspect.getsource(_leases._renew_concurrency_lease_with_retries)
