@@ -4,7 +4,7 @@ SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(or $(shell for p in python3 python3.12 python3.11; do $$p -c '$(SUITABLE)' 2>/dev/null && echo $$p && break; done),python3)
 BIN := .venv/bin
 
-.PHONY: up test check eval clean verify backup bench bench-drift chaos doctor notebook notebook-run
+.PHONY: up test check eval clean verify backup bench bench-drift chaos doctor notebook notebook-run ray
 .DEFAULT_GOAL := up
 
 up: .venv/installed
@@ -32,6 +32,9 @@ notebook: .venv/installed-notebook
 # Executes the notebooks on a lake of the demo recordings, and keeps them with their output.
 notebook-run: .venv/installed-dev
 	$(BIN)/python -m tests.notebooks
+
+# Installs what a host of a Ray cluster needs, and one that scores on it (AUDIOPHILE_RUNNER=ray://host:port).
+ray: .venv/installed-ray
 
 # Looks at everything in the lake at AUDIOPHILE_DATA: 0 all is well, 1 something is wrong, 2 it cannot be opened.
 verify: .venv/installed
@@ -80,6 +83,11 @@ chaos: .venv/installed-dev
 .venv/installed-notebook: .venv/installed
 	@echo "audiophile: installing JupyterLab ..."
 	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[notebook]'
+	@touch $@
+
+.venv/installed-ray: .venv/installed
+	@echo "audiophile: installing Ray ..."
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	@touch $@
 
 clean:

@@ -23,6 +23,7 @@ from flows.drift_work import ask_for_drift
 from flows.infer_report import nothing_new, report, said_of, short, titled
 from flows.maintain import ask_for_fold
 from flows.progress import Progress
+from flows.ray_cluster import ray_cluster
 from flows.refresh import Special, enabled_models, enabled_of, publish_refresh, record_group
 from flows.runs import commit_key, end_quietly, end_with_parent
 from flows.shards import MODELS, Scored, Shard, cut, failed, jobs_of, score_shard, with_texts
@@ -37,7 +38,7 @@ from storage.lake import Lake
 from storage.log import LogEntry
 from storage.missing import missing
 from storage.place import Place
-from storage.settings import Settings, get_settings
+from storage.settings import PROCESSES, Settings, get_settings
 from storage.store import Store
 
 
@@ -143,7 +144,7 @@ def run_round(work: Work, asked: Asked, reference: UUID) -> Round:
     logger.info("planned: %d files, %.0f s of audio (%.1f s)", plan.recordings, plan.audio_s, watch.lap())
     name_run(f"reference {short(reference)}: scoring {plan.recordings} files")
     specs = tuple(spec for spec in work.specs if spec.name not in work.unavailable)
-    outcome = score(plan, work.settings.place, specs, reference, work.settings.workers, work.settings.refresh_budget_s)
+    outcome = score(plan, specs, reference, work.settings)
     work.unavailable.update(outcome.refused)
     logger.info("scored: %d files (%.1f s)", outcome.recordings, watch.lap())
     entry = publish_refresh(
@@ -204,10 +205,9 @@ def make_plan(
     return Plan(shards, suspects, frozenset(row.file_id for row in rows) - {job.file_id for job in jobs})
 
 
-def score(
-    plan: Plan, place: Place, specs: tuple[ModelSpec, ...], reference: UUID, workers: int, budget_s: float
-) -> Outcome:
+def score(plan: Plan, specs: tuple[ModelSpec, ...], reference: UUID, settings: Settings) -> Outcome:
     """Score a plan on a pool of processes, and show how far it is. What one cannot load is given to no other."""
+    place = settings.place
     progress = Progress("infer-progress", plan.audio_s, "s of audio")
     wanted = plan.models
     refused = refused_at_first((spec for spec in specs if spec.name in wanted), place.local / MODELS)
@@ -223,15 +223,17 @@ def score(
         names = {spec.name for spec in usable()}
         return any(name in names for job in shard.jobs for name in job.tries)
 
-    outcome = run_shards(
-        plan.shards,
-        plan.suspects,
-        pool=partial(processes, place, usable, reference, workers),
-        workers=workers,
-        budget_s=budget_s,
-        on_scored=on_scored,
-        worth=worth,
-    )
+    def parameters(shard: Shard) -> dict[str, Any]:
+        return {"shard": shard, "place": place, "specs": usable(), "reference": reference}
+
+    budget_s = settings.refresh_budget_s
+    run = partial(run_shards, plan.shards, plan.suspects, budget_s=budget_s, on_scored=on_scored, worth=worth)
+    if settings.runner == PROCESSES:
+        outcome = run(pool=partial(processes, parameters, settings.workers), workers=settings.workers)
+    else:
+        with ray_cluster(settings.runner, place) as cluster:
+            pool = partial(cluster.pool, score_task, parameters)
+            outcome = run(pool=pool, workers=cluster.cpus, give_up=cluster.give_up)
     reason = "the process that scored it ended: the recording may need more memory than there is"
     outcome.scored += [
         failed(shard, place=place, specs=usable(), reference=reference, reason=reason) for shard in outcome.killers
@@ -243,18 +245,14 @@ def score(
 @task(name="score", task_run_name="shard {shard.number}", cache_policy=NO_CACHE)
 def score_task(shard: Shard, place: Place, specs: tuple[ModelSpec, ...], reference: UUID) -> Scored:
     """Score one shard in a process of the pool."""
-    return score_shard(shard, place=place, specs=specs, reference=reference)
+    return score_shard(shard, place=place.on_this_host(), specs=specs, reference=reference)
 
 
 @contextmanager
-def processes(
-    place: Place, specs: Callable[[], tuple[ModelSpec, ...]], reference: UUID, workers: int
-) -> Iterator[Submit]:
-    """Yield what submits a shard to a pool of processes, with the models that `specs` returns by then."""
+def processes(parameters: Callable[[Shard], dict[str, Any]], workers: int) -> Iterator[Submit]:
+    """Yield what submits a shard to a pool of processes of this host, with the parameters as they are by then."""
     with ProcessPoolTaskRunner(max_workers=workers, initializer=end_with_parent) as runner:
-        yield lambda shard: runner.submit(
-            score_task, {"shard": shard, "place": place, "specs": specs(), "reference": reference}
-        )
+        yield lambda shard: runner.submit(score_task, parameters(shard))
 
 
 def note_tried(store: Store, tried: Mapping[str, Tried], group: Group, outcome: Outcome) -> None:

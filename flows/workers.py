@@ -38,6 +38,12 @@ Pool = Callable[[], AbstractContextManager[Submit]]
 """Makes a pool of processes, which ends with the context."""
 
 
+def kill_children() -> None:
+    """End the processes that this one has started."""
+    for process in multiprocessing.active_children():
+        process.kill()
+
+
 @dataclass(slots=True)
 class Outcome:
     """What became of the shards; those that the budget left out are in none of the lists."""
@@ -67,6 +73,7 @@ def run_shards(
     budget_s: float,
     on_scored: Callable[[Scored], None],
     worth: Callable[[Shard], bool] = lambda _: True,
+    give_up: Callable[[], None] = kill_children,
 ) -> Outcome:
     """Run shards, and after them the suspects one at a time, until all are done or the budget is spent.
 
@@ -83,10 +90,11 @@ def run_shards(
         budget_s: No shard starts later than this; one at least is always run.
         on_scored: Called for each shard that is done.
         worth: Asked before a shard starts; one of which nothing can come any more is passed over.
+        give_up: Ends what is under way on the pool, as if its processes had died.
     """
     outcome = Outcome()
     started = time.monotonic()
-    shown = _Shown(on_scored, worth)
+    shown = _Shown(on_scored, worth, give_up)
     waiting, lonely = deque(shards), deque(suspects)
     first = True
     with told_to_end() as ending:
@@ -111,10 +119,11 @@ def run_shards(
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """Who is told of the work, and asked about it."""
+    """Who is told of the work, and asked about it, and how it is given up."""
 
     on_scored: Callable[[Scored], None]
     worth: Callable[[Shard], bool]
+    give_up: Callable[[], None]
 
 
 def _drain(
@@ -152,8 +161,7 @@ def _drain(
             return broken
         ended = done.get()
         if ended == _TOLD:
-            for process in multiprocessing.active_children():
-                process.kill()
+            shown.give_up()
             continue
         shard, future = running.pop(ended)
         try:
