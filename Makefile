@@ -49,8 +49,8 @@ doctor: .venv/installed
 backup: .venv/installed
 	@$(BIN)/python -m storage.backup "$(TO)"
 
-# Measures storage and the API on this machine, in 20 minutes and 5 GB of build/: build/bench.json, build/bench.md.
-# It needs wrk. A part of it: make bench BENCH=api, or BENCH=storage.
+# Measures storage, the API and orchestration on this machine, in 40 minutes and 5 GB of build/: build/bench.json, build/bench.md.
+# It needs wrk. A part of it: make bench BENCH=api, BENCH=storage or BENCH=orchestration.
 bench: .venv/installed-dev
 	$(BIN)/python -m tests.bench $(BENCH)
 

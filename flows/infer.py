@@ -146,7 +146,13 @@ def run_round(work: Work, asked: Asked, reference: UUID) -> Round:
     specs = tuple(spec for spec in work.specs if spec.name not in work.unavailable)
     outcome = score(plan, specs, reference, work.settings)
     work.unavailable.update(outcome.refused)
-    logger.info("scored: %d files (%.1f s)", outcome.recordings, watch.lap())
+    logger.info(
+        "scored: %d files (%.1f s; processes loaded models for %.1f s, and decoded and asked them for %.1f s together)",
+        outcome.recordings,
+        watch.lap(),
+        outcome.loading_s,
+        outcome.scoring_s,
+    )
     entry = publish_refresh(
         work.lake,
         work.index,

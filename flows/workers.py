@@ -59,6 +59,16 @@ class Outcome:
         return sum(part.recordings for part in self.scored)
 
     @property
+    def scoring_s(self) -> float:
+        """Seconds that processes have decoded and asked models, together."""
+        return sum(part.scoring_s for part in self.scored)
+
+    @property
+    def loading_s(self) -> float:
+        """Seconds that processes have loaded models, together."""
+        return sum(part.loading_s for part in self.scored)
+
+    @property
     def loaded(self) -> frozenset[str]:
         """Names of the models that some process has loaded."""
         return frozenset(name for part in self.scored for name in part.loaded)

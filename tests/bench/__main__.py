@@ -1,6 +1,6 @@
-"""Measures storage and the API against their targets, on this machine. `make bench` → build/bench.json, bench.md.
+"""Measures storage, the API and orchestration against their targets, on this machine. `make bench` → build/bench.json, bench.md.
 
-A part of it: `python -m tests.bench api`, or `storage`; what the other part came to stays in build/bench.json.
+A part of it: `python -m tests.bench api`, `storage` or `orchestration`; what other parts came to stays in build/bench.json.
 """
 
 import json
@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.bench import commits, million, reading, serving, upkeep, year
+from tests.bench import commits, million, orchestration, reading, serving, upkeep, year
 from tests.bench.measures import Figures, disk, folder_mb, say, timed
 
 BUILD = Path("build")
@@ -30,6 +30,10 @@ TARGETS = {
     "api_stream_grows_mib": (AT_MOST, 64),
     "api_visible_max_s": (AT_MOST, 1),
     "api_event_max_s": (AT_MOST, 1),
+    "overhead_share": (AT_MOST, 0.1),
+    "scale_2": (AT_LEAST, 1.8),
+    "scale_2_ray": (AT_LEAST, 1.6),
+    "backlog_ticks": (AT_MOST, 3),
 }
 _MET = {AT_MOST: operator.le, AT_LEAST: operator.ge}
 
@@ -56,7 +60,7 @@ def measure_api(root: Path) -> Figures:
     return serving.measure(lake)
 
 
-PARTS = {"storage": measure_storage, "api": measure_api}
+PARTS = {"storage": measure_storage, "api": measure_api, "orchestration": orchestration.measure}
 
 
 def main(parts: list[str]) -> None:
@@ -90,7 +94,7 @@ def report(written: Figures) -> None:
     rows = "".join(f"| {one['name']} | {one['target']} | {one['figure']} | {one['met']} |\n" for one in against)
     others = "".join(f"| {name} | {value} |\n" for name, value in figures.items())
     (BUILD / "bench.md").write_text(
-        "# Storage and API against their targets\n\n| figure | target | measured | met |\n|---|---|---|---|\n"
+        "# Storage, API and orchestration against their targets\n\n| figure | target | measured | met |\n|---|---|---|---|\n"
         f"{rows}\n| figure | value |\n|---|---|\n{others}"
     )
     print((BUILD / "bench.md").read_text())

@@ -17,7 +17,7 @@ from typing import Any
 from tests.chaos.result import Result, machine
 
 BUILD = Path("build")
-SCENARIOS = ("local", "s3", "maintenance", "proxy", "disk_full", "unconditional", "power")
+SCENARIOS = ("local", "s3", "maintenance", "proxy", "disk_full", "unconditional", "power", "ray")
 
 
 def main() -> int:

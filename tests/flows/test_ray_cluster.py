@@ -21,7 +21,7 @@ from storage.recordings import predictions, recordings
 from storage.settings import get_settings, read_settings
 from tests import asterisk
 from tests.flows.ray_work import KILLER_S, SLEEPER_S, job, refresh, told
-from tests.ray_nodes import RayNodes, ray_nodes, wait_for_nodes
+from tests.ray_nodes import RayNodes, ray_nodes
 from tests.s3 import S3Server
 
 
@@ -104,22 +104,6 @@ def test_sigterm_gives_up_what_is_under_way_on_the_cluster_and_keeps_what_is_don
         signal.signal(signal.SIGTERM, before)
     assert len(outcome.scored) == 1
     assert (outcome.killers, outcome.error) == ([], None)
-
-
-def test_a_node_that_dies_in_the_middle_loses_nothing(nodes: RayNodes, prefect_url: str, tmp_path: Path) -> None:
-    shards = [Shard(number, (job(), job())) for number in range(100)]
-    killed: list[int] = []
-
-    def on_scored(scored: Scored) -> None:
-        killed.append(1)
-        if len(killed) == 20:
-            nodes.kill(-1)
-
-    outcome = run(nodes, shards, tmp_path, on_scored)
-    assert (outcome.killers, outcome.error) == ([], None)
-    assert sum(scored.recordings for scored in outcome.scored) == 200
-    nodes.join()
-    wait_for_nodes(nodes, 2)
 
 
 def test_a_cluster_that_is_not_there_is_a_message_with_its_address(tmp_path: Path) -> None:
