@@ -248,10 +248,11 @@ def score(
     wanted = plan.models
     refused = refused_at_first((spec for spec in specs if spec.name in wanted), place.local / MODELS)
 
-    def on_scored(scored: Scored) -> None:
+    def on_scored(scored: Scored) -> bool:
         on_done(scored)
         refused.update(scored.refused)
         progress.add(scored.audio_s)
+        return is_given_up()
 
     def usable() -> tuple[ModelSpec, ...]:
         return tuple(spec for spec in specs if spec.name not in refused)
@@ -270,7 +271,6 @@ def score(
         budget_s=settings.refresh_budget_s,
         on_scored=on_scored,
         worth=worth,
-        is_given_up=is_given_up,
     )
     if settings.runner == PROCESSES:
         outcome = run(pool=partial(processes, parameters, settings.workers), workers=settings.workers)

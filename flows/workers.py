@@ -81,9 +81,8 @@ def run_shards(
     pool: Pool,
     workers: int,
     budget_s: float,
-    on_scored: Callable[[Scored], None],
+    on_scored: Callable[[Scored], object],
     worth: Callable[[Shard], bool] = lambda _: True,
-    is_given_up: Callable[[], bool] = lambda: False,
     give_up: Callable[[], None] = kill_children,
 ) -> Outcome:
     """Run shards, and after them the suspects one at a time, until all are done or the budget is spent.
@@ -99,14 +98,13 @@ def run_shards(
         pool: Makes the processes.
         workers: How many shards run at a time.
         budget_s: No shard starts later than this; one at least is always run.
-        on_scored: Called for each shard that is done.
+        on_scored: Called for each shard that is done. Where it says True, others do the rest, as after SIGTERM.
         worth: Asked before a shard starts; one of which nothing can come any more is passed over.
-        is_given_up: Asked after each shard; where the run was given up, others do the rest, as after SIGTERM.
         give_up: Ends what is under way on the pool, as if its processes had died.
     """
     outcome = Outcome()
     started = time.monotonic()
-    shown = _Shown(on_scored, worth, is_given_up, give_up)
+    shown = _Shown(on_scored, worth, give_up)
     waiting, lonely = deque(shards), deque(suspects)
     first = True
     with told_to_end() as ending:
@@ -133,9 +131,8 @@ def run_shards(
 class _Shown:
     """Who is told of the work, and asked about it, and how it is given up."""
 
-    on_scored: Callable[[Scored], None]
+    on_scored: Callable[[Scored], object]
     worth: Callable[[Shard], bool]
-    is_given_up: Callable[[], bool]
     give_up: Callable[[], None]
 
 
@@ -185,8 +182,7 @@ def _drain(
             outcome.error = outcome.error or error
         else:
             outcome.scored.append(scored)
-            shown.on_scored(scored)
-            if (queue or running) and shown.is_given_up():
+            if shown.on_scored(scored) is True and (queue or running):
                 ending.want()
 
 

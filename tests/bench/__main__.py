@@ -102,7 +102,7 @@ def report(written: Figures) -> None:
     rows = "".join(f"| {one['name']} | {one['target']} | {one['figure']} | {one['met']} |\n" for one in against)
     others = "".join(f"| {name} | {value} |\n" for name, value in figures.items())
     (BUILD / "bench.md").write_text(
-        "# Storage, API and orchestration against their targets\n\n| figure | target | measured | met |\n|---|---|---|---|\n"
+        "# Figures against their targets\n\n| figure | target | measured | met |\n|---|---|---|---|\n"
         f"{rows}\n| figure | value |\n|---|---|\n{others}"
     )
     print((BUILD / "bench.md").read_text())
