@@ -7,7 +7,7 @@ at all runs that are due every 30 seconds, as the automation knows nothing of ru
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -47,11 +47,13 @@ class Limits:
         heartbeat: Without a heartbeat, by the automation. They come every 30 s (PREFECT_FLOWS_HEARTBEAT_FREQUENCY).
         silent: Likewise by the thread, once the automation has had its time.
         stuck: PENDING or CANCELLING; it takes some seconds to start a process, and half a minute to end one.
+        starting: PENDING, where its process is alive on this host: one that is overloaded takes minutes.
     """
 
     heartbeat: timedelta = timedelta(seconds=90)
     silent: timedelta = timedelta(seconds=150)
     stuck: timedelta = timedelta(seconds=120)
+    starting: timedelta = timedelta(seconds=600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ def clearings(
     limits: Limits,
     is_alive: Callable[[FlowRun], bool],
     steady_since: datetime,
+    here: Callable[[], Container[UUID]] = frozenset,
 ) -> list[Clearing]:
     """Return the runs to clear.
 
@@ -113,13 +116,14 @@ def clearings(
         limits: After how long.
         is_alive: Says of a run that has run for longer than `limits.silent` whether it had a heartbeat since.
         steady_since: Since when runs could have told of themselves; what they did not tell before proves nothing.
+        here: Says which runs have a process on this host.
     """
     found = _needless(runs)
     state: State[Any]
     for run in runs:
         age = now - max(run.state.timestamp, steady_since) if run.state else timedelta()
         kind = run.state.type if run.state else None
-        if kind == StateType.PENDING and age > limits.stuck:
+        if kind == StateType.PENDING and age > limits.stuck and (age > limits.starting or run.id not in here()):
             state = Crashed(message=f"It was pending for {_seconds(age)}: what should have started it is gone")
         elif kind == StateType.CANCELLING and age > limits.stuck:
             state = Cancelled(message=f"It was being cancelled for {_seconds(age)}: its process is gone")
@@ -156,8 +160,13 @@ class Reconciler:
     runs get their time anew.
     """
 
-    def __init__(self, limits: Limits = Limits(), every_s: float = EVERY_S) -> None:
-        self._limits, self._every_s = limits, every_s
+    def __init__(
+        self,
+        limits: Limits = Limits(),
+        every_s: float = EVERY_S,
+        here: Callable[[], Container[UUID]] = frozenset,
+    ) -> None:
+        self._limits, self._every_s, self._here = limits, every_s, here
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
         self._steady_since: datetime | None = None
@@ -180,7 +189,9 @@ class Reconciler:
             self._steady_since = now
         self._last = now
         since = now - self._limits.silent
-        found = clearings(runs, now, self._limits, lambda run: had_heartbeat(client, run, since), self._steady_since)
+        found = clearings(
+            runs, now, self._limits, lambda run: had_heartbeat(client, run, since), self._steady_since, self._here
+        )
         for each in found:
             client.set_flow_run_state(each.run.id, each.state)  # which one that has ended meanwhile refuses
             log.warning("run %s: %s", each.run.name, each.state.message)

@@ -16,7 +16,7 @@ from prefect.runner import Runner
 
 from flows.deployments import read_deployments, runner_deployment
 from flows.errors import FlowError, StartError
-from flows.leftovers import crash_leftovers
+from flows.leftovers import crash_leftovers, runs_here
 from flows.notify import ensure_automation
 from flows.reconciler import TAG, Reconciler, ensure_zombie_automation
 from flows.up import require_notify_url, require_ray, require_store, require_watched
@@ -42,7 +42,7 @@ def main() -> None:
         require_store(settings.place)
         try_all_again(open_store(settings.place))
         wait_for_server(settings.prefect_url)
-        Reconciler().start()
+        Reconciler(here=runs_here).start()
         while serve_while_there(settings):
             wait_for_server(settings.prefect_url, math.inf)
     except (FlowError, StorageError) as error:

@@ -36,7 +36,7 @@ def run(seed: int, folder: Path, *, quick: bool) -> Result:
     struck = [KILLS[0], told_to_end] if quick else [*KILLS[:3], told_to_end, pending, *KILLS[3:], long_refresh]
 
     def one_by_one() -> None:
-        _lane(result, folder / "struck", seed, struck, REFRESH_BUDGET_S="150")
+        _lane(result, folder / "struck", seed, struck)
         _caught(result, lambda: ctrl_c(result, folder / "up"))
 
     lanes = [one_by_one]

@@ -138,6 +138,17 @@ def test_a_run_is_left_alone_until_its_heartbeats_stop(server: SyncPrefectClient
     assert [each.run.id for each in reconciler.look(server, now + timedelta(seconds=120))] == [run.id]
 
 
+def test_a_run_that_takes_long_to_start_is_left_alone_where_its_process_is_alive(
+    server: SyncPrefectClient, deploy: Deploy
+) -> None:
+    run, now = run_in(server, deploy(), Pending()), datetime.now(UTC)
+    reconciler = Reconciler(here=lambda: {run.id})
+    reconciler.look(server, now)
+    for seconds in range(0, 600, 60):
+        assert reconciler.look(server, now + timedelta(seconds=seconds)) == []
+    assert [each.run.id for each in reconciler.look(server, now + timedelta(seconds=630))] == [run.id]
+
+
 def test_after_a_sleep_runs_get_their_time_anew(server: SyncPrefectClient, deploy: Deploy) -> None:
     run = run_in(server, deploy(), Pending())
     reconciler, now = Reconciler(), datetime.now(UTC)
