@@ -65,9 +65,9 @@ chaos: .venv/installed-dev
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
 
 # Builds the image, runs it on a disk and on S3, and strikes it, in a project of its own: build/containers.json. COMPOSE
-# names what to call in place of `docker compose`.
+# names what to call in place of `docker compose`; CONTAINERS=disk or s3 runs one of both.
 containers: .venv/installed-dev
-	$(BIN)/python -m tests.containers
+	$(BIN)/python -m tests.containers $(CONTAINERS)
 
 # TORCH_INDEX: an index with CPU builds of torch and torchaudio, for an installation without CUDA.
 .venv/installed: pyproject.toml constraints.txt
