@@ -31,12 +31,12 @@ SERVER_WAIT_S: Final = 180.0
 
 def main() -> None:
     """Serve until a signal ends it."""
-    start_warm()
     try:
         settings = get_settings()
         if "PREFECT_API_URL" not in os.environ:
             raise StartError("PREFECT_API_URL is not set: use `make up`, or name the Prefect server to serve for")
         require_watched(settings)
+        start_warm()  # before anything is used that must not be in a fork
         require_notify_url(settings)
         require_ray(settings.runner)
         require_store(settings.place)
