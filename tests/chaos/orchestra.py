@@ -234,7 +234,9 @@ def playing(folder: Path, seed: int, **settings: str) -> Iterator[Orchestra]:
     folder.mkdir(parents=True)
     orchestra = Orchestra(folder, seed, **settings)
     try:
-        orchestra.start("prefect", "api", "serve")
+        orchestra.start("prefect")
+        orchestra.wait("server", lambda: orchestra.prefect.get("/health").is_success)
+        orchestra.start("api", "serve")
         orchestra.wait("API", lambda: orchestra.api.get("/api/files").is_success, 240)
         orchestra.wait("run", lambda: orchestra.runs("ingest", "COMPLETED"), 400)
         yield orchestra
