@@ -1,7 +1,7 @@
 """A backlog of 100,000 recordings after a change of models: how many ticks does an upload wait that arrives meanwhile?
 
-Flows, storage, planning and Prefect's server are real; a shard is scored by waiting for as long as its models would take,
-and by rows like theirs. Ticks follow each other without a pause, so that each has the whole backlog before it.
+Flows, storage, planning and Prefect's server are real; a shard is scored by waiting for as long as its models would
+take, and by rows like theirs. Ticks follow each other without a pause, so that each has the whole backlog before it.
 """
 
 import os

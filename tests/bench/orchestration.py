@@ -74,8 +74,8 @@ def lake_of(root: Path, count: int, duration_s: float) -> tuple[Lake, float]:
 
 
 def measure_overhead(root: Path) -> Figures:
-    """Run the whole flow in a process of its own, as a scheduled run is, and say how much was neither work nor commit."""
-    lake, audio_s = lake_of(root, RECORDINGS, RECORDING_S)
+    """Run the whole flow in a new process, and say how much of its time was neither work nor commit."""
+    _, audio_s = lake_of(root, RECORDINGS, RECORDING_S)
     os.environ["REFRESH_BUDGET_S"] = "3600"
     workers, load = get_settings().workers, os.getloadavg()[0]
     with timed(f"a refresh of {RECORDINGS} recordings") as took:
