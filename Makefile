@@ -4,7 +4,7 @@ SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(or $(shell for p in python3 python3.12 python3.11; do $$p -c '$(SUITABLE)' 2>/dev/null && echo $$p && break; done),python3)
 BIN := .venv/bin
 
-.PHONY: up test check eval clean verify backup bench bench-drift chaos containers doctor notebook notebook-run
+.PHONY: up test check eval clean verify backup bench bench-drift chaos containers doctor notebook notebook-run ray
 .DEFAULT_GOAL := up
 
 up: .venv/installed
@@ -33,6 +33,9 @@ notebook: .venv/installed-notebook
 notebook-run: .venv/installed-dev
 	$(BIN)/python -m tests.notebooks
 
+# Installs what a host of a Ray cluster needs, and one that scores on it (AUDIOPHILE_RUNNER=ray://host:port).
+ray: .venv/installed-ray
+
 # Looks at everything in the lake at AUDIOPHILE_DATA: 0 all is well, 1 something is wrong, 2 it cannot be opened.
 verify: .venv/installed
 	@$(BIN)/python -m storage.verify $(if $(NO_AUDIO),--no-audio)
@@ -46,8 +49,8 @@ doctor: .venv/installed
 backup: .venv/installed
 	@$(BIN)/python -m storage.backup "$(TO)"
 
-# Measures storage, the API and idling on this machine, in 40 minutes and 5 GB of build/: build/bench.json, build/bench.md.
-# It needs wrk. A part of it: make bench BENCH=api, BENCH=storage or BENCH=idle.
+# Measures storage, the API, idling and orchestration on this machine, in an hour and 5 GB of build/: build/bench.json, build/bench.md.
+# It needs wrk. A part of it: make bench BENCH=api, or storage, idle, orchestration.
 bench: .venv/installed-dev
 	$(BIN)/python -m tests.bench $(BENCH)
 
@@ -62,9 +65,9 @@ chaos: .venv/installed-dev
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
 
 # Builds the image, runs it on a disk and on S3, and strikes it, in a project of its own: build/containers.json. COMPOSE
-# names what to call in place of `docker compose`.
+# names what to call in place of `docker compose`; CONTAINERS=disk or s3 runs one of both.
 containers: .venv/installed-dev
-	$(BIN)/python -m tests.containers
+	$(BIN)/python -m tests.containers $(CONTAINERS)
 
 # TORCH_INDEX: an index with CPU builds of torch and torchaudio, for an installation without CUDA.
 .venv/installed: pyproject.toml constraints.txt
@@ -86,6 +89,11 @@ containers: .venv/installed-dev
 .venv/installed-notebook: .venv/installed
 	@echo "audiophile: installing JupyterLab ..."
 	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[notebook]'
+	@touch $@
+
+.venv/installed-ray: .venv/installed
+	@echo "audiophile: installing Ray ..."
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	@touch $@
 
 clean:

@@ -19,6 +19,10 @@ PREFECT_FILE: Final = Path(__file__).parent.parent / "prefect.yaml"
 FIRST_RUN_AFTER: Final = timedelta(seconds=30)
 """When the first scheduled runs start after `make up`: after what waited has been taken in."""
 
+AT_ONCE: Final = "ingest"
+"""The deployment that a start runs at once, and whose schedule is counted from there: so a tick of infer finds what the
+tick of ingest has just taken in, and their processes do not need memory at the same time."""
+
 FIRST_RARE_RUN_AFTER: Final = timedelta(minutes=10)
 """Likewise, of schedules with an hour or more in between: a start has enough to do."""
 RARE_S: Final = 3600
@@ -70,7 +74,7 @@ def runner_deployment(deployment: Deployment, started_at: datetime | None = None
         schedules=[
             Interval(
                 schedule.interval,
-                anchor_date=started_at + (FIRST_RARE_RUN_AFTER if schedule.interval >= RARE_S else FIRST_RUN_AFTER),
+                anchor_date=started_at + _first_run_after(deployment.name, schedule.interval),
             )
             for schedule in deployment.schedules
         ],
@@ -80,3 +84,9 @@ def runner_deployment(deployment: Deployment, started_at: datetime | None = None
     if not isinstance(served, RunnerDeployment):  # `to_deployment` is a coroutine inside an event loop
         raise DeploymentError(f"{deployment.name}: cannot be made inside a running event loop")
     return served
+
+
+def _first_run_after(name: str, interval_s: float) -> timedelta:
+    if name == AT_ONCE:
+        return timedelta()
+    return FIRST_RARE_RUN_AFTER if interval_s >= RARE_S else FIRST_RUN_AFTER

@@ -24,6 +24,7 @@ from flows.handover import Left, forget, left, note
 from flows.infer_report import nothing_new, report, said_of, short, titled
 from flows.maintain import ask_for_fold
 from flows.progress import Progress
+from flows.ray_cluster import ray_cluster
 from flows.refresh import Special, enabled_models, enabled_of, publish_refresh, record_group
 from flows.runs import commit_key, end_quietly, end_with_parent, outlast_server
 from flows.shards import MODELS, Scored, Shard, cut, failed, jobs_of, score_shard, with_texts
@@ -38,7 +39,7 @@ from storage.lake import Lake
 from storage.log import LogEntry
 from storage.missing import missing
 from storage.place import Place
-from storage.settings import Settings, get_settings
+from storage.settings import PROCESSES, Settings, get_settings
 from storage.store import Store
 
 
@@ -155,9 +156,15 @@ def run_round(work: Work, asked: Asked, reference: UUID) -> Round:
         if ordinary and (path := note(work.lake.store, scored)):
             notes.append(path)
 
-    outcome = score(plan, work.settings, specs, reference, on_scored)
+    outcome = score(plan, specs, reference, work.settings, on_scored)
     work.unavailable.update(outcome.refused)
-    logger.info("scored: %d files (%.1f s)", outcome.recordings, watch.lap())
+    logger.info(
+        "scored: %d files (%.1f s; processes loaded models for %.1f s, and decoded and asked them for %.1f s together)",
+        outcome.recordings,
+        watch.lap(),
+        outcome.loading_s,
+        outcome.scoring_s,
+    )
     entry = publish_refresh(
         work.lake,
         work.index,
@@ -230,21 +237,22 @@ def make_plan(
 
 def score(
     plan: Plan,
-    settings: Settings,
     specs: tuple[ModelSpec, ...],
     reference: UUID,
+    settings: Settings,
     on_done: Callable[[Scored], None],
 ) -> Outcome:
     """Score a plan on a pool of processes, and show how far it is. What one cannot load is given to no other."""
-    place, workers = settings.place, settings.workers
+    place = settings.place
     progress = Progress("infer-progress", plan.audio_s, "s of audio")
     wanted = plan.models
     refused = refused_at_first((spec for spec in specs if spec.name in wanted), place.local / MODELS)
 
-    def on_scored(scored: Scored) -> None:
+    def on_scored(scored: Scored) -> bool:
         on_done(scored)
         refused.update(scored.refused)
         progress.add(scored.audio_s)
+        return is_given_up()
 
     def usable() -> tuple[ModelSpec, ...]:
         return tuple(spec for spec in specs if spec.name not in refused)
@@ -253,16 +261,23 @@ def score(
         names = {spec.name for spec in usable()}
         return any(name in names for job in shard.jobs for name in job.tries)
 
-    outcome = run_shards(
+    def parameters(shard: Shard) -> dict[str, Any]:
+        return {"shard": shard, "place": place, "specs": usable(), "reference": reference}
+
+    run = partial(
+        run_shards,
         plan.shards,
         plan.suspects,
-        pool=partial(processes, place, usable, reference, workers),
-        workers=workers,
         budget_s=settings.refresh_budget_s,
         on_scored=on_scored,
         worth=worth,
-        is_given_up=is_given_up,
     )
+    if settings.runner == PROCESSES:
+        outcome = run(pool=partial(processes, parameters, settings.workers), workers=settings.workers)
+    else:
+        with ray_cluster(settings.runner, place) as cluster:
+            pool = partial(cluster.pool, score_task, parameters)
+            outcome = run(pool=pool, workers=cluster.cpus, give_up=cluster.give_up)
     reason = "the process that scored it ended: the recording may need more memory than there is"
     outcome.scored += [
         failed(shard, place=place, specs=usable(), reference=reference, reason=reason) for shard in outcome.killers
@@ -274,18 +289,14 @@ def score(
 @task(name="score", task_run_name="shard {shard.number}", cache_policy=NO_CACHE)
 def score_task(shard: Shard, place: Place, specs: tuple[ModelSpec, ...], reference: UUID) -> Scored:
     """Score one shard in a process of the pool."""
-    return score_shard(shard, place=place, specs=specs, reference=reference)
+    return score_shard(shard, place=place.on_this_host(), specs=specs, reference=reference)
 
 
 @contextmanager
-def processes(
-    place: Place, specs: Callable[[], tuple[ModelSpec, ...]], reference: UUID, workers: int
-) -> Iterator[Submit]:
-    """Yield what submits a shard to a pool of processes, with the models that `specs` returns by then."""
+def processes(parameters: Callable[[Shard], dict[str, Any]], workers: int) -> Iterator[Submit]:
+    """Yield what submits a shard to a pool of processes of this host, with the parameters as they are by then."""
     with ProcessPoolTaskRunner(max_workers=workers, initializer=end_with_parent) as runner:
-        yield lambda shard: runner.submit(
-            score_task, {"shard": shard, "place": place, "specs": specs(), "reference": reference}
-        )
+        yield lambda shard: runner.submit(score_task, parameters(shard))
 
 
 def note_tried(store: Store, tried: Mapping[str, Tried], group: Group, outcome: Outcome) -> None:

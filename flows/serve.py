@@ -19,7 +19,7 @@ from flows.errors import FlowError, StartError
 from flows.leftovers import crash_leftovers, runs_here
 from flows.notify import ensure_automation
 from flows.reconciler import TAG, Reconciler, ensure_zombie_automation
-from flows.up import require_notify_url, require_store, require_watched
+from flows.up import require_notify_url, require_ray, require_store, require_watched
 from flows.warm import start_warm
 from storage.availability import try_all_again
 from storage.errors import StorageError
@@ -31,13 +31,14 @@ SERVER_WAIT_S: Final = 180.0
 
 def main() -> None:
     """Serve until a signal ends it."""
-    start_warm()
     try:
         settings = get_settings()
         if "PREFECT_API_URL" not in os.environ:
             raise StartError("PREFECT_API_URL is not set: use `make up`, or name the Prefect server to serve for")
         require_watched(settings)
+        start_warm()  # before anything is used that must not be in a fork
         require_notify_url(settings)
+        require_ray(settings.runner)
         require_store(settings.place)
         try_all_again(open_store(settings.place))
         wait_for_server(settings.prefect_url)

@@ -1,6 +1,7 @@
 """Shards: a refresh's work cut into pieces that any process can score. It must not know Prefect."""
 
 import logging
+import time
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -85,6 +86,8 @@ class Scored:
     audio_s: float
     loaded: frozenset[str] = frozenset()  # models
     refused: Mapping[str, str] = field(default_factory=dict)  # models that cannot be loaded on this host, and why
+    loading_s: float = 0.0
+    scoring_s: float = 0.0  # decoding and models
 
 
 def jobs_of(rows: Iterable[Missing]) -> list[Job]:
@@ -154,7 +157,7 @@ def score_shard(shard: Shard, *, place: Place, specs: tuple[ModelSpec, ...], ref
     Raises:
         StoreError: The results cannot be written.
     """
-    lake = Lake.open(place)
+    lake, started = Lake.open(place), time.monotonic()
     wanted = {name for job in shard.jobs for name in job.tries}
     models: dict[str, tuple[ModelSpec, Model]] = {}
     refused: dict[str, str] = {}
@@ -164,10 +167,12 @@ def score_shard(shard: Shard, *, place: Place, specs: tuple[ModelSpec, ...], ref
                 models[spec.name] = spec, _loaded(spec, place.local / MODELS)
             except ModelUnavailableError as error:
                 refused[spec.name] = str(error)
+    loaded = time.monotonic()
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ANSWER_TABLES}
     texts = Texts.of(lake, shard.texts, frozenset(job.file_id for job in shard.jobs))
     for job in shard.jobs:
         _score_recording(job, lake, models, texts, reference, rows)
+    scored = time.monotonic()
     tables = {name: table_from_rows(name, found) for name, found in rows.items()}
     return Scored(
         files=write_tables(lake.store, reference, uuid.uuid4(), tables, part=str(shard.number)),
@@ -178,6 +183,8 @@ def score_shard(shard: Shard, *, place: Place, specs: tuple[ModelSpec, ...], ref
         audio_s=shard.audio_s if models else 0.0,
         loaded=frozenset(models),
         refused=refused,
+        loading_s=loaded - started,
+        scoring_s=scored - loaded,
     )
 
 

@@ -10,6 +10,7 @@ import re
 import shlex
 import socket
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ from storage.errors import StorageError
 from storage.lake import open_store
 from storage.place import Place
 from storage.probe import require_conditional_writes
-from storage.settings import Settings, get_settings, is_loopback, require_keys, require_writable
+from storage.settings import PROCESSES, Settings, get_settings, is_loopback, require_keys, require_writable
 
 LOCAL: Final = ("localhost", "127.0.0.1")  # no proxy of the user's is asked for these
 SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,19}")
@@ -45,12 +46,14 @@ def main() -> None:
             if sys.argv[1] == "worker":  # whose runs would fail one by one
                 require_writable(settings.local, local_setting(settings))
                 require_watched(settings)
+                require_ray(settings.runner)
                 require_store(settings.place)
             _become(SERVICES[sys.argv[1]])
         require_keys(settings)
         require_writable(settings.local, local_setting(settings))
         require_watched(settings)
         require_notify_url(settings)
+        require_ray(settings.runner)
         require_store(settings.place)
         if settings.api_port == settings.prefect_port:
             raise StartError(f"API_PORT and PREFECT_PORT are both {settings.api_port}: set one to another port")
@@ -183,6 +186,19 @@ def require_notify_url(settings: Settings) -> None:
         raise StartError(
             f"NOTIFY_URL={shown}**********: is no address that Apprise can send to. Write it as "
             "mailto://user:password@host?to=address, slack://token/token/token or json://host:port/path, or remove it"
+        )
+
+
+def require_ray(runner: str) -> None:
+    """Make sure that what AUDIOPHILE_RUNNER names can be used: the default, or Ray where it is installed.
+
+    Raises:
+        StartError: It is not.
+    """
+    if runner != PROCESSES and find_spec("prefect_ray") is None:
+        raise StartError(
+            f"AUDIOPHILE_RUNNER={runner}: Ray is not installed. Run `make ray` (or `pip install -c constraints.txt -e "
+            f"'.[ray]'`) on this host and on those of the cluster, or set AUDIOPHILE_RUNNER={PROCESSES}"
         )
 
 

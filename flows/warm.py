@@ -27,6 +27,7 @@ from typing import Any, Final
 from prefect.runner import _starter_engine
 
 from flows.leftovers import mark_run
+from storage.settings import get_settings
 
 log = logging.getLogger(__name__)
 
@@ -207,6 +208,7 @@ def _become(request: dict[str, Any]) -> None:
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()
     refresh_global_settings_context()
+    get_settings.cache_clear()  # `.env` may have changed
     sys.argv = ["prefect.engine"]
     sys.modules["__main__"] = ModuleType("__main__")  # or processes that a run starts would import flows.serve first
     warnings.filterwarnings("ignore", ".*found in sys.modules", RuntimeWarning, "runpy")

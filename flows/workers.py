@@ -38,6 +38,12 @@ Pool = Callable[[], AbstractContextManager[Submit]]
 """Makes a pool of processes, which ends with the context."""
 
 
+def kill_children() -> None:
+    """End the processes that this one has started."""
+    for process in multiprocessing.active_children():
+        process.kill()
+
+
 @dataclass(slots=True)
 class Outcome:
     """What became of the shards; those that the budget left out are in none of the lists."""
@@ -53,6 +59,16 @@ class Outcome:
         return sum(part.recordings for part in self.scored)
 
     @property
+    def scoring_s(self) -> float:
+        """Seconds that processes have decoded and asked models, together."""
+        return sum(part.scoring_s for part in self.scored)
+
+    @property
+    def loading_s(self) -> float:
+        """Seconds that processes have loaded models, together."""
+        return sum(part.loading_s for part in self.scored)
+
+    @property
     def loaded(self) -> frozenset[str]:
         """Names of the models that some process has loaded."""
         return frozenset(name for part in self.scored for name in part.loaded)
@@ -65,9 +81,9 @@ def run_shards(
     pool: Pool,
     workers: int,
     budget_s: float,
-    on_scored: Callable[[Scored], None],
+    on_scored: Callable[[Scored], object],
     worth: Callable[[Shard], bool] = lambda _: True,
-    is_given_up: Callable[[], bool] = lambda: False,
+    give_up: Callable[[], None] = kill_children,
 ) -> Outcome:
     """Run shards, and after them the suspects one at a time, until all are done or the budget is spent.
 
@@ -82,13 +98,13 @@ def run_shards(
         pool: Makes the processes.
         workers: How many shards run at a time.
         budget_s: No shard starts later than this; one at least is always run.
-        on_scored: Called for each shard that is done.
+        on_scored: Called for each shard that is done. Where it says True, others do the rest, as after SIGTERM.
         worth: Asked before a shard starts; one of which nothing can come any more is passed over.
-        is_given_up: Asked after each shard; where the run was given up, others do the rest, as after SIGTERM.
+        give_up: Ends what is under way on the pool, as if its processes had died.
     """
     outcome = Outcome()
     started = time.monotonic()
-    shown = _Shown(on_scored, worth, is_given_up)
+    shown = _Shown(on_scored, worth, give_up)
     waiting, lonely = deque(shards), deque(suspects)
     first = True
     with told_to_end() as ending:
@@ -113,11 +129,11 @@ def run_shards(
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """Who is told of the work, and asked about it."""
+    """Who is told of the work, and asked about it, and how it is given up."""
 
-    on_scored: Callable[[Scored], None]
+    on_scored: Callable[[Scored], object]
     worth: Callable[[Shard], bool]
-    is_given_up: Callable[[], bool]
+    give_up: Callable[[], None]
 
 
 def _drain(
@@ -155,8 +171,7 @@ def _drain(
             return broken
         ended = done.get()
         if ended == _TOLD:
-            for process in multiprocessing.active_children():
-                process.kill()
+            shown.give_up()
             continue
         shard, future = running.pop(ended)
         try:
@@ -167,8 +182,7 @@ def _drain(
             outcome.error = outcome.error or error
         else:
             outcome.scored.append(scored)
-            shown.on_scored(scored)
-            if (queue or running) and shown.is_given_up():
+            if shown.on_scored(scored) is True and (queue or running):
                 ending.want()
 
 

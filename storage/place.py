@@ -1,7 +1,8 @@
 """Where a lake lies, as something that can be handed to another process or host. It must not open anything."""
 
+import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -48,6 +49,11 @@ class Place:
     def is_s3(self) -> bool:
         """Say whether the lake lies in a bucket."""
         return self.url.startswith(S3_SCHEME)
+
+    def on_this_host(self) -> "Place":
+        """Return the same lake with the folder of the host that this runs on, where AUDIOPHILE_LOCAL names one."""
+        own = os.environ.get("AUDIOPHILE_LOCAL")
+        return replace(self, local=Path(own).expanduser().absolute()) if own else self
 
 
 def normalised(url: str) -> str:

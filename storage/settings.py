@@ -19,6 +19,8 @@ from storage.place import BUCKET_NAME, S3_SCHEME, STORAGES, Place, S3Access, nor
 ENV_FILE: Final = "AUDIOPHILE_ENV_FILE"
 
 ORIGIN: Final = re.compile(r"https?://[^\s/?#@*]+")
+PROCESSES: Final = "processes"
+_RAY: Final = re.compile(r"ray://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
 
 Phrases = Annotated[tuple[str, ...], NoDecode]
 OnDrift = Annotated[tuple[Literal["log", "quarantine", "notify"], ...], NoDecode]
@@ -72,6 +74,12 @@ class Settings(BaseSettings):
         le=256,
         validation_alias="AUDIOPHILE_WORKERS",
         description="Processes that score at the same time. Default: one per core.",
+    )
+    runner: str = Field(
+        PROCESSES,
+        validation_alias="AUDIOPHILE_RUNNER",
+        description="Where shards are scored: in `processes` of this host, or on a Ray cluster, `ray://host:port`, one "
+        "on each of its CPUs; clusters of other hosts need `AUDIOPHILE_DATA` in a bucket.",
     )
     settle_s: float = Field(
         3,
@@ -308,6 +316,25 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value is not None else None
+
+    @field_validator("runner")
+    @classmethod
+    def _is_known_and_reaches_the_lake(cls, value: str, others: ValidationInfo) -> str:
+        if value == PROCESSES:
+            return value
+        found = _RAY.fullmatch(value)
+        if found is None or not 1 <= int(found[2]) <= 65_535:
+            raise ValueError(
+                f"shards run in `{PROCESSES}` of this host, or on a Ray cluster: write ray://host:port, with the "
+                "head's port for clients (10001, unless it was started with another)"
+            )
+        data = str(others.data.get("data", S3_SCHEME))
+        if not data.startswith(S3_SCHEME) and not is_loopback(found[1].strip("[]")):
+            raise ValueError(
+                f"another host cannot reach the folder AUDIOPHILE_DATA={data}: keep the lake in a bucket, "
+                "AUDIOPHILE_DATA=s3://bucket/prefix, or name a cluster of this host alone, ray://127.0.0.1:port"
+            )
+        return value
 
     @field_validator("aws_s3_bucket")
     @classmethod

@@ -4,6 +4,9 @@ import gzip
 import re
 from pathlib import Path
 
+import numpy as np
+import soundfile
+
 SOUNDS = Path("/usr/share/asterisk/sounds/en_US_f_Allison")
 TEXTS = Path("/usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz")
 PHRASES = [
@@ -56,3 +59,20 @@ def micro_f1(found: dict[str, set[str]]) -> float:
     wrong = sum(len(found.get(name, set()) - spoken[name]) for name in spoken)
     missed = sum(len(spoken[name] - found.get(name, set())) for name in spoken)
     return 2 * right / (2 * right + wrong + missed)
+
+
+def write_calls(folder: Path, count: int, duration_s: float) -> float:
+    """Write recordings of at least that length, each of other prompts, into `folder`; return their seconds together."""
+    names = sorted(prompts())
+    total_s, at = 0.0, 0
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        parts: list[np.ndarray] = []
+        while sum(map(len, parts)) < duration_s * 8000:
+            samples, _ = soundfile.read(SOUNDS / f"{names[at % len(names)]}.wav", dtype="int16")
+            parts += [samples, np.zeros(2400 + number + 7 * (at // len(names)), np.int16)]  # no two are the same
+            at += 1
+        whole = np.concatenate(parts)
+        soundfile.write(folder / f"call-{number:04}.wav", whole, 8000)
+        total_s += len(whole) / 8000
+    return total_s

@@ -47,10 +47,10 @@ class Cost:
 def measure(root: Path) -> Figures:
     """Make a lake of which everything is known, and let the service watch it."""
     folder = root / "settled"
-    group = load_group(Settings(_env_file=None, data=str(folder / "data")).searched_phrases)
+    group = load_group(Settings(_env_file=None).searched_phrases)
     with timed("making the settled lake"):
         make_settled(folder / "data", folder / "data" / "incoming", group)
-    with running(folder, API_HOST="127.0.0.1", AUDIOPHILE_DEMO="0") as service:
+    with running(folder, API_HOST="127.0.0.1") as service:
         with timed("settling"):
             service.wait("a run of infer", SETTLE_S, lambda: service.runs("infer", "COMPLETED"))
             time.sleep(SETTLE_S)

@@ -17,7 +17,8 @@ from typing import Any
 from tests.chaos.result import Result, machine
 
 BUILD = Path("build")
-SCENARIOS = ("local", "s3", "maintenance", "proxy", "disk_full", "unconditional", "power", "orchestration", "hosts")
+SCENARIOS = ("local", "s3", "maintenance", "proxy", "disk_full", "unconditional", "power")
+SCENARIOS += ("orchestration", "hosts", "ray")
 
 
 def main() -> int:

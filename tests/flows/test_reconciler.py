@@ -271,3 +271,19 @@ def test_there_is_one_automation_after_any_number_of_starts_and_a_pause_stays(
     (left,) = server.read_automations_by_name(AUTOMATION)
     assert not left.enabled
     assert left.trigger.within == zombie_automation(Limits().heartbeat).trigger.within == timedelta(seconds=90)
+
+
+def test_the_guard_makes_the_automation_and_ends_when_it_is_told(server: SyncPrefectClient, prefect_url: str) -> None:
+    for automation in server.read_automations_by_name(AUTOMATION):
+        server.delete_automation(automation.id)
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows.up", "guard"],
+        cwd=PROJECT,
+        env=os.environ | {"PREFECT_API_URL": prefect_url},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as guard:
+        assert any("looking after the runs" in line for line in guard.stdout)
+        assert len(server.read_automations_by_name(AUTOMATION)) == 1
+        guard.terminate()
+    assert guard.returncode == 0

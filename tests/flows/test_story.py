@@ -144,7 +144,7 @@ def test_one_model_of_one_file_is_computed_again_and_told_of(lake: Lake, shown: 
     lines = lines_of(state)
     assert lines == [
         "planned: 1 files, 1 s of audio (N s)",
-        "scored: 1 files (N s)",
+        "scored: 1 files (N s; processes loaded models for N s, and decoded and asked them for N s together)",
         f"published: 1 files as reference {made} (N s)",
     ]
     assert infer(return_state=True).message == "Nothing is missing"

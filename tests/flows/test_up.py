@@ -236,5 +236,13 @@ def test_a_prefect_that_others_reach_needs_a_password(tmp_path: Path, monkeypatc
 
 
 def test_a_service_that_there_is_not_is_named_with_those_that_there_are() -> None:
-    with pytest.raises(StartError, match="'worker' is none of the services: name one of prefect, flows, api"):
-        up.alone("worker", Settings(_env_file=None))
+    with pytest.raises(StartError, match="'workers' is none of the services: name one of prefect, flows, api"):
+        up.alone("workers", Settings(_env_file=None))
+
+
+@pytest.mark.parametrize("service", ["worker", "guard"])
+def test_what_serves_a_prefect_elsewhere_needs_its_address(service: str) -> None:
+    with pytest.raises(StartError, match="http://head:4200/api"):
+        up.alone(service, Settings(_env_file=None))
+    named = up.alone(service, Settings(_env_file=None, PREFECT_API_URL="http://head:4200/api"))
+    assert named["PREFECT_API_URL"] == "http://head:4200/api", "of `.env` too"

@@ -231,6 +231,16 @@ def test_secrets_are_not_printed() -> None:
     assert settings.db_password.get_secret_value() == "hunter2"
 
 
+@pytest.mark.parametrize("written", ["hunter2", ":hunter2", "hunter2:"])
+def test_what_is_no_user_with_a_password_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", written)
+    with pytest.raises(SettingsError, match=r"PREFECT_API_AUTH_STRING=\*+: .*a user, a colon and a password") as caught:
+        read_settings()
+    assert "hunter2" not in str(caught.value)
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         made().api_port = 1  # type: ignore[misc]

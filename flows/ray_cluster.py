@@ -1,0 +1,190 @@
+"""A Ray cluster as the pool that shards run on: each is a task of Prefect's, on one CPU of the cluster.
+
+Ray is imported by runs that score on it alone. It must not know what a shard is made of.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from flows.errors import StartError
+from flows.shards import Scored, Shard
+from flows.up import require_ray
+from flows.workers import ShardFuture, Submit
+from storage.place import Place
+from storage.settings import PROCESSES
+
+log = logging.getLogger(__name__)
+
+Parameters = Callable[[Shard], dict[str, Any]]
+"""What the task is given to score a shard."""
+
+
+@contextmanager
+def ray_cluster(address: str, place: Place) -> Iterator["Cluster"]:
+    """Yield the cluster behind `ray://host:port`, which ends what is under way when the context ends.
+
+    Raises:
+        StartError: Nothing answers there, or nothing there can score, or some of it cannot reach the lake.
+    """
+    require_ray(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    from prefect_ray import RayTaskRunner  # noqa: PLC0415
+
+    runner: Any = RayTaskRunner(address, {"namespace": "audiophile"})
+    try:
+        _knock(address)  # Ray itself waits for 30 s
+        runner.__enter__()
+    except (OSError, RuntimeError, ValueError) as error:
+        why = str(error).partition("\n")[0]
+        raise StartError(
+            f"AUDIOPHILE_RUNNER={address}: cannot be used ({why}). Start the cluster's head there, `ray start --head "
+            f"--disable-usage-stats`, from the same version of Audiophile, or set AUDIOPHILE_RUNNER={PROCESSES}"
+        ) from error
+    cluster = Cluster(address, runner, 0)
+    try:
+        nodes = living_nodes()
+        cluster.cpus = sum(_cpus(node) for node in nodes)
+        _require_usable(cluster, nodes, place)
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@dataclass(slots=True)
+class Cluster:
+    """A cluster that is connected.
+
+    Attributes:
+        address: `ray://host:port`.
+        cpus: How many shards it can score at a time.
+    """
+
+    address: str
+    _runner: Any
+    cpus: int
+    _under_way: set["_OnRay"] = field(default_factory=set)
+
+    @contextmanager
+    def pool(self, task: Any, parameters: Parameters) -> Iterator[Submit]:
+        """Yield what submits a shard.
+
+        Ray runs none of them twice by itself: whether a recording has killed its process is for `run_shards` to find.
+        """
+        from prefect_ray.context import remote_options  # noqa: PLC0415
+
+        with remote_options(num_cpus=1, max_retries=0):
+            yield lambda shard: self._submit(task, parameters(shard))
+
+    def _submit(self, task: Any, parameters: dict[str, Any]) -> ShardFuture:
+        try:
+            if not any(_cpus(node) for node in living_nodes()):  # or it would wait for ever
+                raise ConnectionError("no node with a CPU is left")
+            future = _OnRay(self._runner.submit(task, parameters), self._under_way)
+        except Exception as error:  # of whatever kind, it is told by the future, so that what is scored is published
+            failed: Future[Scored] = Future()
+            failed.set_exception(self._lost(error) if isinstance(error, ConnectionError) else error)
+            return failed
+        self._under_way.add(future)
+        return future
+
+    def _lost(self, error: Exception) -> StartError:
+        return StartError(
+            f"AUDIOPHILE_RUNNER={self.address}: the cluster was lost ({error}). What is scored is published, and the "
+            f"next run goes on; start the cluster's nodes again, or set AUDIOPHILE_RUNNER={PROCESSES}"
+        )
+
+    def give_up(self) -> None:
+        """End the processes of the shards under way."""
+        import ray  # noqa: PLC0415
+
+        for future in list(self._under_way):
+            with suppress(Exception):  # it is over, or the cluster is gone
+                ray.cancel(future.reference, force=True)
+
+    def close(self) -> None:
+        """Leave the cluster, which then ends the processes that it has started for this run."""
+        try:
+            self._runner.__exit__(None, None, None)
+        except Exception as error:  # results are here already
+            log.warning("left the Ray cluster at %s untidily: %s", self.address, error)
+
+
+class _OnRay:
+    """A shard under way on a cluster; that its process or node died is told as a pool of processes tells it."""
+
+    def __init__(self, future: Any, under_way: set["_OnRay"]) -> None:
+        self._future, self._under_way = future, under_way
+
+    @property
+    def reference(self) -> Any:
+        """Ray's own name of it."""
+        return self._future.wrapped_future
+
+    def add_done_callback(self, fn: Callable[[Any], None]) -> None:
+        try:
+            self._future.add_done_callback(lambda _: fn(self))
+        except Exception:  # the connection is gone: `result` says so
+            fn(self)
+
+    def result(self) -> Scored:
+        from ray.exceptions import (  # noqa: PLC0415
+            LocalRayletDiedError,
+            NodeDiedError,
+            ObjectLostError,
+            OutOfMemoryError,
+            TaskCancelledError,
+            WorkerCrashedError,
+        )
+
+        self._under_way.discard(self)
+        try:
+            scored: Scored = self._future.result()
+        except (
+            LocalRayletDiedError,
+            NodeDiedError,
+            ObjectLostError,
+            OutOfMemoryError,
+            TaskCancelledError,
+            WorkerCrashedError,
+        ) as error:
+            log.warning("a process of the Ray cluster ended in the middle: %s", type(error).__name__)
+            raise BrokenProcessPool(str(error)) from error
+        return scored
+
+
+def _knock(address: str) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
+def living_nodes() -> list[dict[str, Any]]:
+    """Return what Ray knows of each node that is there."""
+    import ray  # noqa: PLC0415
+
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node for node in nodes if node["Alive"]]
+
+
+def _cpus(node: dict[str, Any]) -> int:
+    return int(node["Resources"].get("CPU", 0))
+
+
+def _require_usable(cluster: Cluster, nodes: list[dict[str, Any]], place: Place) -> None:
+    if not cluster.cpus:
+        raise StartError(
+            f"AUDIOPHILE_RUNNER={cluster.address}: no node of the cluster has a CPU. Join one: `ray start "
+            "--address=<head>:6379`"
+        )
+    elsewhere = {node["NodeManagerHostname"] for node in nodes} - {socket.gethostname()}
+    if elsewhere and not place.is_s3:
+        raise StartError(
+            f"AUDIOPHILE_DATA={place.url}: is a folder of this host, and the Ray cluster at {cluster.address} has "
+            f"others ({', '.join(sorted(elsewhere))}). Keep the lake in a bucket: AUDIOPHILE_DATA=s3://bucket/prefix"
+        )

@@ -1,0 +1,143 @@
+"""Shards on a real Ray cluster of two nodes, with the lake on a real S3 server."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.errors import StartError
+from flows.infer import infer
+from flows.ingest import ingest
+from flows.ray_cluster import ray_cluster
+from flows.shards import Scored, Shard
+from flows.up import require_ray
+from flows.workers import Outcome
+from storage.errors import SettingsError
+from storage.lake import Lake
+from storage.place import Place
+from storage.recordings import predictions, recordings
+from storage.settings import get_settings, read_settings
+from tests import asterisk
+from tests.flows.ray_work import KILLER_S, SLEEPER_S, job, refresh, told
+from tests.ray_nodes import RayNodes, ray_nodes
+from tests.s3 import S3Server
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the cluster's hosts."""
+    return tmp_path_factory.mktemp("ray-host")
+
+
+@pytest.fixture(scope="module")
+def nodes(own: Path) -> Iterator[RayNodes]:
+    with ray_nodes(AUDIOPHILE_LOCAL=str(own)) as running:
+        yield running
+
+
+def run(nodes: RayNodes, shards: list[Shard], tmp_path: Path, on_scored: Callable[[Scored], None] = id) -> Outcome:
+    told[:] = [on_scored]
+    return refresh.with_options(validate_parameters=False)(nodes.address, str(tmp_path), shards)
+
+
+def test_real_recordings_are_scored_on_the_cluster_and_published_as_one_reference(
+    nodes: RayNodes,
+    own: Path,
+    prefect_url: str,
+    s3_server: S3Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asterisk.require()
+    values = s3_server.settings | {
+        "AUDIOPHILE_DATA": s3_server.lake_url(),
+        "AUDIOPHILE_LOCAL": str(tmp_path / "own"),
+        "AUDIOPHILE_DEMO": "0",
+        "AUDIOPHILE_RUNNER": nodes.address,
+        "INGEST_SETTLE_S": "0.1",
+        "PHRASES": "goodbye,messages",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+    settings = get_settings()
+    settings.watched_folder.mkdir(parents=True)
+    for name in ("vm-goodbye", "vm-instructions"):
+        (settings.watched_folder / f"{name}.wav").write_bytes((asterisk.SOUNDS / f"{name}.wav").read_bytes())
+    try:
+        ingest()
+        first = infer(return_state=True)
+        assert first.message.startswith("Reference ")
+        assert infer(return_state=True).message == "Nothing is missing"
+        with Lake.open(settings.place).index() as index:
+            assert {f"Reference {recording.reference}" for recording in recordings(index)} == {first.message}
+            assert {row.label for row in predictions(index, model="moonshine-tiny-en")} == {"goodbye", "messages"}
+    finally:
+        get_settings.cache_clear()
+    assert (own / "staging").is_dir(), "a host of the cluster has a folder of its own"
+
+
+def test_a_recording_that_kills_its_process_is_found_and_processes_are_used_again(
+    nodes: RayNodes, prefect_url: str, tmp_path: Path
+) -> None:
+    jobs = [job() for _ in range(9)] + [job(KILLER_S)]
+    shards = [Shard(number, tuple(jobs[at : at + 2])) for number, at in enumerate(range(0, len(jobs), 2))]
+    outcome = run(nodes, shards, tmp_path)
+    assert outcome.error is None
+    assert [shard.jobs for shard in outcome.killers] == [(jobs[-1],)]
+    assert sum(scored.recordings for scored in outcome.scored) == 9
+    assert len(outcome.loaded) <= 3, "one process a CPU, and one after the death of another"
+
+
+def test_sigterm_gives_up_what_is_under_way_on_the_cluster_and_keeps_what_is_done(
+    nodes: RayNodes, prefect_url: str, tmp_path: Path
+) -> None:
+    def end(scored: Scored) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        outcome = run(nodes, [Shard(0, (job(),)), *(Shard(n, (job(SLEEPER_S),)) for n in (1, 2, 3))], tmp_path, end)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(outcome.scored) == 1
+    assert (outcome.killers, outcome.error) == ([], None)
+
+
+def test_a_cluster_that_is_not_there_is_a_message_with_its_address(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StartError, match=r"AUDIOPHILE_RUNNER=ray://127.0.0.1:9: cannot be used.*`ray start --head"),
+        ray_cluster("ray://127.0.0.1:9", Place.of(tmp_path)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("value", ["dask://here:1", "ray://", "ray://host", "ray://host:0", "ray://host:70000", "ray"])
+def test_a_runner_that_is_none_is_refused_with_what_is_allowed(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDIOPHILE_RUNNER", value)
+    with pytest.raises(SettingsError, match=r"AUDIOPHILE_RUNNER='.*`processes`.*ray://host:port"):
+        read_settings()
+
+
+def test_a_cluster_of_other_hosts_needs_the_lake_in_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDIOPHILE_RUNNER", "ray://cluster.example.org:10001")
+    with pytest.raises(SettingsError, match=r"cannot reach the folder.*s3://bucket/prefix"):
+        read_settings()
+    monkeypatch.setenv("AUDIOPHILE_DATA", "s3://bucket/lake")
+    assert read_settings().runner == "ray://cluster.example.org:10001"
+    monkeypatch.delenv("AUDIOPHILE_DATA")
+    monkeypatch.setenv("AUDIOPHILE_RUNNER", "ray://[::1]:10001")
+    assert read_settings().runner.startswith("ray://")
+
+
+def test_without_the_extra_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_ray("processes")
+    require_ray("ray://127.0.0.1:10001")
+    monkeypatch.setattr("flows.up.find_spec", lambda name: None)
+    require_ray("processes")
+    with pytest.raises(
+        StartError, match=r"AUDIOPHILE_RUNNER=ray://127.0.0.1:10001: Ray is not installed. Run `make ray`"
+    ):
+        require_ray("ray://127.0.0.1:10001")

@@ -1,0 +1,121 @@
+"""A Ray cluster for tests: real nodes of one CPU on this machine, which end with the tests even if those are killed."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.s3 import free_ports
+
+PROJECT = Path(__file__).parents[1]
+
+# Runs a node in a process group of its own until the one that started it closes the pipe, on purpose or by its own end.
+# One that ends by itself is started again: a machine that is busy may take longer than Ray waits for its own processes.
+NODE_WHILE_WANTED = """
+import os, signal, subprocess, sys, threading
+def keep():
+    for _ in range(5):
+        subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL)
+threading.Thread(target=keep, daemon=True).start()
+sys.stdin.read()
+os.killpg(0, signal.SIGKILL)
+"""
+
+
+@dataclass
+class RayNodes:
+    """A running cluster: a head, and the nodes that have joined it, all of them with one CPU.
+
+    Attributes:
+        address: For clients.
+        joined: The nodes beside the head.
+    """
+
+    address: str
+    _gcs: str
+    _folder: Path
+    _stack: contextlib.ExitStack
+    joined: list[subprocess.Popen] = field(default_factory=list)
+
+    def join(self, **variables: str) -> int:
+        """Start another node, which is there once a client sees it; return its number."""
+        node = _node(["--address", self._gcs], self._folder / f"node-{len(self.joined)}.log", variables)
+        self.joined.append(self._stack.enter_context(node))
+        return len(self.joined) - 1
+
+    def kill(self, number: int) -> None:
+        """End a node and all its processes, as a power cut would."""
+        os.killpg(self.joined[number].pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def ray_nodes(joined: int = 1, **variables: str) -> Iterator[RayNodes]:
+    """Run a cluster with so many nodes beside the head, whose processes have `variables`."""
+    gcs, clients, dashboard = free_ports(3)
+    # Not pytest's folder: the path of a Unix socket has 107 characters at most.
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as name,
+        contextlib.ExitStack() as stack,
+    ):
+        folder = Path(name)
+        options = ["--head", f"--port={gcs}", f"--ray-client-server-port={clients}", f"--temp-dir={folder / 'r'}"]
+        options += ["--include-dashboard=false", f"--dashboard-port={dashboard}"]
+        stack.enter_context(_node(options, folder / "head.log", variables))
+        nodes = RayNodes(f"ray://127.0.0.1:{clients}", f"127.0.0.1:{gcs}", folder, stack)
+        _wait_for_port(gcs, folder / "head.log")
+        for _ in range(joined):
+            nodes.join(**variables)
+        _wait_for_port(clients, folder / "head.log")
+        wait_for_nodes(nodes, 1 + joined)
+        yield nodes
+
+
+@contextlib.contextmanager
+def _node(options: list[str], log: Path, variables: dict[str, str]) -> Iterator[subprocess.Popen]:
+    ray = Path(sys.executable).parent / "ray"
+    common = ["--block", "--num-cpus=1", "--disable-usage-stats", "--object-store-memory=100000000"]
+    command = [str(ray), "start", *options, *common, "--node-ip-address=127.0.0.1"]
+    with log.open("wb") as output:
+        node = subprocess.Popen(
+            [sys.executable, "-c", NODE_WHILE_WANTED, *command],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(PROJECT)} | variables,
+            process_group=0,
+        )
+    try:
+        yield node
+    finally:
+        with contextlib.suppress(OSError):
+            node.stdin.close()
+        node.wait(20)
+
+
+def wait_for_nodes(nodes: RayNodes, count: int, wait_s: float = 180) -> None:
+    """Return once a client sees so many living nodes; a process of its own asks, which leaves no trace in this one."""
+    asking = (
+        "import ray, sys, time\n"
+        "ray.init(sys.argv[1], logging_level='ERROR')\n"
+        "while sum(node['Alive'] for node in ray.nodes()) != int(sys.argv[2]): time.sleep(0.1)\n"
+    )
+    command = [sys.executable, "-c", asking, nodes.address, str(count)]
+    give_up_at = time.monotonic() + wait_s
+    while (asked := subprocess.run(command, timeout=wait_s, check=False, capture_output=True, text=True)).returncode:
+        assert time.monotonic() < give_up_at, asked.stderr[-2000:]
+
+
+def _wait_for_port(port: int, log: Path, wait_s: float = 180) -> None:
+    give_up_at = time.monotonic() + wait_s
+    while time.monotonic() < give_up_at:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.1)
+    raise AssertionError(log.read_text(errors="replace")[-2000:])
