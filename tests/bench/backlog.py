@@ -57,7 +57,8 @@ def measure(root: Path) -> Figures:
         time.sleep(20)  # the plan is made by then
         if number < TICKS - 2:
             known = {row["sha256"] for row in rows_of(lake, "files", "sha256")}
-            asterisk.write_calls(get_settings().watched_folder / str(number), 3, 4.0 + number)
+            length_s = 4.0 + 10 * number  # another one, or they would be the same recordings
+            asterisk.write_calls(get_settings().watched_folder / str(number), 3, length_s)
             ingest()
             arrived |= {row["sha256"]: number for row in rows_of(lake, "files", "sha256") if row["sha256"] not in known}
         said, _ = running.communicate()
