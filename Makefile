@@ -50,7 +50,7 @@ backup: .venv/installed
 	@$(BIN)/python -m storage.backup "$(TO)"
 
 # Measures storage, the API, idling and orchestration on this machine, in an hour and 5 GB of build/: build/bench.json, build/bench.md.
-# It needs wrk. A part of it: make bench BENCH=api, or storage, idle, orchestration.
+# It needs wrk. A part of it: make bench BENCH=api, or storage, idle, orchestration, sizes.
 bench: .venv/installed-dev
 	$(BIN)/python -m tests.bench $(BENCH)
 

@@ -1,6 +1,6 @@
 """Measures storage, the API, idling and orchestration against targets. `make bench` → build/bench.json, bench.md.
 
-A part of it: `python -m tests.bench api`, or `storage`, `idle`, `orchestration`; what others came to stays in the file.
+A part of it: `python -m tests.bench api`, or `storage`, `idle`, `orchestration`, `sizes`; what others came to stays in the file.
 """
 
 import json
@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.bench import commits, idle, million, orchestration, reading, serving, upkeep, year
+from tests.bench import commits, idle, million, orchestration, reading, serving, sizes, upkeep, year
 from tests.bench.measures import Figures, disk, folder_mb, say, timed
 
 BUILD = Path("build")
@@ -68,6 +68,7 @@ PARTS = {
     "api": measure_api,
     "idle": idle.measure,
     "orchestration": orchestration.measure,
+    "sizes": sizes.measure,
 }
 
 
