@@ -10,7 +10,7 @@ import threading
 
 from flows.errors import FlowError, StartError
 from flows.notify import ensure_automation
-from flows.reconciler import Reconciler, ensure_zombie_automation
+from flows.reconciler import Limits, Reconciler, ensure_zombie_automation
 from flows.serve import wait_for_server
 from flows.up import require_notify_url
 from storage.errors import StorageError
@@ -32,7 +32,7 @@ def main() -> None:
         ensure_zombie_automation()
     except (FlowError, StorageError) as error:
         sys.exit(f"audiophile: {error}")
-    reconciler = Reconciler()
+    reconciler = Reconciler(Limits(stuck=Limits().starting))  # whether a process has begun, only its own host can see
     reconciler.start()
     print(f"audiophile: looking after the runs of {settings.prefect_url}", flush=True)  # noqa: T201
     ended.wait()

@@ -6,6 +6,7 @@ what is still missing. It must not know how anything is scored.
 """
 
 import dataclasses
+import hashlib
 import json
 import logging
 import uuid
@@ -79,6 +80,11 @@ def forget(store: Store, paths: Iterable[str]) -> None:
         log.warning("notes of shards stay until the next run: %s", error)
 
 
+def _is_whole(lake: Lake, file: DataFile) -> bool:
+    content = lake.store.read(file.path)
+    return content is not None and hashlib.sha256(content).hexdigest() == file.sha256
+
+
 def _read(lake: Lake, path: str) -> Left | None:
     """Return what a note says, where its Parquet files are there."""
     try:
@@ -88,7 +94,8 @@ def _read(lake: Lake, path: str) -> Left | None:
             for file in raw["files"]
         )
         scored = Scored(**raw | {"files": files, "loaded": frozenset(raw["loaded"])})
-        if not all(lake.store.exists(file.path) for file in files):
+        if not all(_is_whole(lake, file) for file in files):
+            log.warning("%s names files that are gone or damaged: what it says is computed again", path)
             return None
         rows = read_tables(lake.store, files, "coverage").select(["file_id", "model", "model_version"]).to_pylist()
     except (KeyError, TypeError, ValueError):

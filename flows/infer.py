@@ -131,7 +131,8 @@ def run_rounds(work: Work, asked: Asked) -> list[Round]:
     while True:
         done = run_round(work, asked, commit_key(f"reference/{len(rounds)}" if rounds else "reference"))
         rounds.append(done)
-        if done.entry is None or done.outcome.error is not None or asked.again is None:
+        outcome = done.outcome
+        if done.entry is None or outcome.error is not None or outcome.is_ended or asked.again is None:
             return rounds
         asked = asked.without(files_of(work.index, done.entry))
         if asked.again is None:

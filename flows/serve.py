@@ -19,6 +19,7 @@ from flows.errors import FlowError, StartError
 from flows.leftovers import crash_leftovers, runs_here
 from flows.notify import ensure_automation
 from flows.reconciler import TAG, Reconciler, ensure_zombie_automation
+from flows.runs import end_quietly
 from flows.up import require_notify_url, require_ray, require_store, require_watched
 from flows.warm import start_warm
 from storage.availability import try_all_again
@@ -27,11 +28,14 @@ from storage.lake import open_store
 from storage.settings import Settings, get_settings
 
 SERVER_WAIT_S: Final = 180.0
+STEADY_S: Final = 60.0
+"""What fails later was right before, so the server was away, even if it is back when that is told."""
 
 
 def main() -> None:
     """Serve until a signal ends it."""
     try:
+        end_quietly()
         settings = get_settings()
         if "PREFECT_API_URL" not in os.environ:
             raise StartError("PREFECT_API_URL is not set: use `make up`, or name the Prefect server to serve for")
@@ -56,18 +60,21 @@ def serve_while_there(settings: Settings) -> bool:
 
     Prefect's runner ends then (3.8.8), and the runs in hand are told to publish what they have.
     """
-    crash_leftovers()
-    ensure_automation(settings)
-    ensure_zombie_automation()
-    runner = EndingRunner(name=TAG, pause_on_shutdown=False)
-    for deployment in read_deployments():
-        runner.add_deployment(runner_deployment(deployment))
-    ingest_now()
-    print(welcome(settings), flush=True)  # noqa: T201  what a user reads, not a log line
+    began = time.monotonic()
     try:
+        crash_leftovers()
+        ensure_automation(settings)
+        ensure_zombie_automation()
+        runner = EndingRunner(name=TAG, pause_on_shutdown=False)
+        for deployment in read_deployments():
+            runner.add_deployment(runner_deployment(deployment))
+        ingest_now()
+        print(welcome(settings), flush=True)  # noqa: T201  what a user reads, not a log line
         asyncio.run(runner.serve())
+    except (FlowError, StorageError):
+        raise
     except Exception as error:
-        if is_up(settings.prefect_url):
+        if time.monotonic() - began < STEADY_S and is_up(settings.prefect_url):
             raise
         get_logger(TAG).warning("Prefect's server is away, and waited for: %s: %s", type(error).__name__, error)
         return True

@@ -45,7 +45,8 @@ def main() -> None:
             os.environ.update(alone(sys.argv[1], settings))
             if sys.argv[1] == "worker":  # whose runs would fail one by one
                 require_writable(settings.local, local_setting(settings))
-                require_watched(settings)
+                if settings.file_path is not None:  # by default uploads only: a folder of one host is none of another
+                    require_watched(settings)
                 require_ray(settings.runner)
                 require_store(settings.place)
             _become(SERVICES[sys.argv[1]])
@@ -79,7 +80,7 @@ def alone(service: str, settings: Settings) -> dict[str, str]:
     """
     if service not in SERVICES:
         raise StartError(f"{service!r} is none of the services: name one of {', '.join(SERVICES)}, or none for all")
-    host = os.environ.get("PREFECT_SERVER_API_HOST") or "127.0.0.1"
+    host = settings.prefect_host
     if service == "prefect" and not is_loopback(host) and not settings.prefect_auth.get_secret_value():
         raise StartError(
             f"PREFECT_SERVER_API_HOST={host}: whoever reaches that address could run anything, as there is no "
@@ -88,13 +89,16 @@ def alone(service: str, settings: Settings) -> dict[str, str]:
     if service in ELSEWHERE and not settings.prefect_api_url:
         raise StartError("PREFECT_API_URL is not set: name the head's Prefect server, as http://head:4200/api")
     ours = environment(settings) | {"PREFECT_API_URL": settings.prefect_url}
-    given = {name: value for name, value in os.environ.items() if value}
+    given = {name: value for name, value in os.environ.items() if value and name.lower() != "no_proxy"}
     return ours | (of_server(settings) if service == "prefect" else {}) | given
 
 
 def of_server(settings: Settings) -> dict[str, str]:
     """Return the variables of Prefect's server alone: its port, its password, and its database if not SQLite."""
-    variables = {"PREFECT_SERVER_API_PORT": str(settings.prefect_port)}
+    variables = {
+        "PREFECT_SERVER_API_HOST": settings.prefect_host,
+        "PREFECT_SERVER_API_PORT": str(settings.prefect_port),
+    }
     if settings.prefect_auth.get_secret_value():
         variables["PREFECT_SERVER_API_AUTH_STRING"] = settings.prefect_auth.get_secret_value()
     if settings.db_host:
@@ -126,6 +130,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "PREFECT_UI_URL": f"http://localhost:{settings.prefect_port}/v2",
         "PREFECT_UI_API_URL": f"http://localhost:{settings.prefect_port}/api",
         "PREFECT_UI_STATIC_DIRECTORY": str(home / "ui"),  # by default among the packages, which may be another user's
+        "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",  # which fails what begins while the server is away
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         "PREFECT_SERVER_LOG_RETRYABLE_ERRORS": "true",

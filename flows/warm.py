@@ -46,6 +46,9 @@ _PR_SET_NAME: Final = 15
 _TOLD: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 _LENGTH_BYTES: Final = 4
 
+FORK_WITHIN_S: Final = 60.0
+"""A warm process that takes longer hangs, and is given up."""
+
 
 @dataclass(slots=True)
 class ForkedRun:
@@ -58,8 +61,8 @@ class ForkedRun:
 class WarmStarts:
     """Has the warm process fork; takes the place of Prefect's `run_process`."""
 
-    def __init__(self, control: socket.socket) -> None:
-        self._control = control
+    def __init__(self, control: socket.socket, warm: int) -> None:
+        self._control, self._warm = control, warm
         self._run_process = _STARTER.run_process
 
     async def run_process(
@@ -98,10 +101,14 @@ class WarmStarts:
         reader, writer = await asyncio.open_connection(sock=ours)
         request = json.dumps({"env": dict(env), "cwd": None if cwd is None else str(cwd)}).encode()
         writer.write(len(request).to_bytes(_LENGTH_BYTES) + request)
-        pid = await reader.readline()
-        if not pid:
+        try:
+            pid = await asyncio.wait_for(reader.readline(), FORK_WITHIN_S)
+            if not pid:
+                raise EOFError("it closed the connection")
+        except (EOFError, TimeoutError):
+            os.kill(self._warm, signal.SIGKILL)  # or it might fork the same run later
             writer.close()
-            raise EOFError("it closed the connection")
+            raise
         return reader, writer, ForkedRun(int(pid))
 
 
@@ -169,9 +176,9 @@ def start_warm() -> None:
     sys.stderr.flush()
     control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)  # BLAS, jemalloc: may be
-    if os.fork():
+    if warm := os.fork():
         theirs.close()
-        _STARTER.run_process = WarmStarts(control).run_process
+        _STARTER.run_process = WarmStarts(control, warm).run_process
         return
     control.close()
     signal.pthread_sigmask(signal.SIG_BLOCK, _TOLD)

@@ -52,6 +52,7 @@ class Outcome:
     refused: dict[str, str] = field(default_factory=dict)  # models that could not be loaded, and why
     killers: list[Shard] = field(default_factory=list)  # one recording and model a shard, whose process died
     error: Exception | None = None  # the first that is not a recording's fault
+    is_ended: bool = False  # the run was told to end, and others do the rest
 
     @property
     def recordings(self) -> int:
@@ -115,6 +116,7 @@ def run_shards(
             with pool() as submit:
                 broken = _drain(queue, at_a_time, submit, started + budget_s, outcome, shown, ending)
             if ending.is_wanted:
+                outcome.is_ended = True
                 log.warning("told to end: %d shards are left to the next run", len(waiting) + len(lonely) + len(broken))
                 break
             for shard in broken:

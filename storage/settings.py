@@ -225,6 +225,12 @@ class Settings(BaseSettings):
         description="`user:password` that Prefect's server and UI ask for, and that the flows and the API give. "
         "Without one Prefect asks for none, and listens on the loopback only.",
     )
+    prefect_host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        validation_alias="PREFECT_SERVER_API_HOST",
+        description="Where Prefect's server listens. Any but a loopback address needs `PREFECT_API_AUTH_STRING`.",
+    )
     db_host: str = Field(
         "",
         validation_alias="DB_HOST",

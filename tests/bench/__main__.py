@@ -1,6 +1,6 @@
 """Measures storage, the API, idling and orchestration against targets. `make bench` → build/bench.json, bench.md.
 
-A part of it: `python -m tests.bench api`, or `storage`, `idle`, `orchestration`, `sizes`; what others came to stays there.
+A part of it: `python -m tests.bench api`, or `storage`, `idle`, `orchestration`, `sizes`; what others came to stays.
 """
 
 import json
