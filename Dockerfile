@@ -23,10 +23,12 @@ RUN python -m compileall -q --invalidation-mode unchecked-hash api features flow
 FROM base AS audiophile
 # An index with CPU builds of torch and torchaudio makes the image several GB smaller (untested).
 ARG TORCH_INDEX=""
+# `postgres,ray` lets the flows score on a Ray cluster.
+ARG EXTRAS=postgres
 COPY pyproject.toml constraints.txt LICENSE ./
 # Packages first, with empty folders in place of the code, so that a change of code installs nothing again.
 RUN mkdir api features flows models storage && touch README.md \
  && if [ -n "$TORCH_INDEX" ]; then pip install -c constraints.txt --index-url "$TORCH_INDEX" torch torchaudio; fi \
- && pip install --only-binary :all: -c constraints.txt -e '.[postgres]'
+ && pip install --only-binary :all: -c constraints.txt -e ".[$EXTRAS]"
 COPY --from=code /audiophile .
 USER audiophile

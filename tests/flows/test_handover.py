@@ -4,6 +4,8 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from flows.handover import FOLDER, forget, note
 from flows.infer import Plan, make_plan
 from flows.refresh import Special, publish_refresh, record_group
@@ -63,7 +65,6 @@ def test_a_run_that_was_alive_after_all_publishes_nothing_twice(tmp_path: Path) 
 def test_notes_that_are_of_no_use_any_more_are_removed(tmp_path: Path) -> None:
     world, _ = half_done(tmp_path)
     (name,) = world.lake.store.names(FOLDER)
-    content = world.lake.store.read(f"{FOLDER}/{name}")
     world.lake.store.write(f"{FOLDER}/damaged.json", b"{")
     assert publish(world, make_plan(world.index, lake=world.lake)) is not None
     assert world.lake.store.names(FOLDER) == [name], "it is for the run that publishes to forget it"
@@ -71,8 +72,18 @@ def test_notes_that_are_of_no_use_any_more_are_removed(tmp_path: Path) -> None:
     world.index.catch_up()
     assert make_plan(world.index, lake=world.lake).left == ()
     assert world.lake.store.names(FOLDER) == [], "its answers are not missing any more"
-    world.lake.store.write(f"{FOLDER}/{name}", content)
-    for path in (tmp_path / "data" / "coverage").rglob("*.parquet"):
-        path.unlink()
-    assert make_plan(world.index, lake=world.lake).left == ()
-    assert world.lake.store.names(FOLDER) == [], "its Parquet files are gone"
+
+
+@pytest.mark.parametrize("table", ["coverage", "predictions"])
+@pytest.mark.parametrize("keeps", [None, 100])
+def test_a_note_of_files_that_are_gone_or_damaged_stops_nothing(tmp_path: Path, table: str, keeps: int | None) -> None:
+    world, jobs = half_done(tmp_path)
+    (path,) = (tmp_path / "data" / table).rglob("*.parquet")
+    content = path.read_bytes()
+    path.unlink()
+    if keeps is not None:
+        path.write_bytes(content[:keeps])
+    plan = make_plan(world.index, lake=world.lake)
+    assert plan.left == ()
+    assert sum(len(shard.jobs) for shard in plan.shards) == jobs, "it is computed again"
+    assert world.lake.store.names(FOLDER) == []

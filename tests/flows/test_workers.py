@@ -176,4 +176,5 @@ def test_a_run_that_was_given_up_leaves_the_rest_to_others() -> None:
     )
     assert outcome.scored == seen
     assert len(seen) == 2
+    assert outcome.is_ended, "or what was asked for again would go on in another round"
     assert outcome.error is None
