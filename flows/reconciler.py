@@ -7,6 +7,7 @@ at all runs that are due every 30 seconds, as the automation knows nothing of ru
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,6 +37,9 @@ AUTOMATION: Final = "Audiophile: crash runs without a heartbeat"
 HEARTBEAT: Final = "prefect.flow-run.heartbeat"
 ENDS: Final = ("Completed", "Failed", "Cancelled", "Crashed")
 EVERY_S: Final = 30.0
+STEP_S: Final = 1.0
+SLEPT_S: Final = 10.0
+"""Who wakes so much later than he wanted to was asleep."""
 NOT_STARTED: Final = ("Scheduled", "Late", "AwaitingConcurrencySlot")
 
 
@@ -136,21 +140,35 @@ def clearings(
 
 
 def _needless(runs: Sequence[FlowRun]) -> list[Clearing]:
-    """Return scheduled runs of which a later one is due as well: each of them would do all that there is to do.
+    """Return scheduled runs of which a later one is due as well, or has begun since: it does all that there is to do.
 
     Runs that somebody asked for may have parameters of their own, and stay.
     """
     newest: dict[UUID, FlowRun] = {}
     needless = []
+    begun = {
+        run.deployment_id: run
+        for run in sorted(runs, key=_begun_at)
+        if run.auto_scheduled and run.state is not None and run.state.type in (StateType.PENDING, StateType.RUNNING)
+    }
     for run in sorted(runs, key=lambda run: run.expected_start_time or run.created or datetime.now(UTC), reverse=True):
         if not run.auto_scheduled or run.deployment_id is None or run.state is None:
             continue
         if run.state.name not in NOT_STARTED:
             continue
+        under_way = begun.get(run.deployment_id)
+        if under_way is not None and run.expected_start_time and run.expected_start_time < _begun_at(under_way):
+            needless.append(Clearing(run, Cancelled(message=f"{under_way.name} began later and does its work")))
+            continue
         kept = newest.setdefault(run.deployment_id, run)
         if kept is not run:
             needless.append(Clearing(run, Cancelled(message=f"{kept.name} is due as well and does its work")))
     return needless
+
+
+def _begun_at(run: FlowRun) -> datetime:
+    """Return a time before which a run has not looked at what there is to do."""
+    return run.start_time or (run.state.timestamp if run.state else datetime.min.replace(tzinfo=UTC))
 
 
 class Reconciler:
@@ -201,13 +219,24 @@ class Reconciler:
         while not self._ended.is_set():
             try:
                 with get_client(sync_client=True) as client:
-                    while not self._ended.wait(self._every_s):
+                    while not self._ends_within(self._every_s):
                         self.look(client)
             except Exception as error:  # whatever it is, the next look may be luckier, and nobody else would look
                 if self._steady_since is not None:
                     log.warning("runs cannot be looked after: %s: %s", type(error).__name__, error)
                 self._steady_since = None
                 self._ended.wait(self._every_s)
+
+    def _ends_within(self, seconds: float) -> bool:
+        """Wait for the end; less long where this machine has slept, as late runs start within seconds then."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            before = datetime.now(UTC)
+            if self._ended.wait(min(left, STEP_S)):
+                return True
+            if datetime.now(UTC) - before > timedelta(seconds=STEP_S + SLEPT_S):
+                return False
+        return self._ended.is_set()
 
 
 def due_runs(client: SyncPrefectClient, now: datetime) -> list[FlowRun]:

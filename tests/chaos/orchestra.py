@@ -119,7 +119,8 @@ class Orchestra:
     def ask_for(self, flow: str) -> None:
         """Have a run now, rather than at the next tick."""
         deployment = self.prefect.get(f"/deployments/name/{flow}/{flow}").raise_for_status().json()["id"]
-        self.prefect.post(f"/deployments/{deployment}/create_flow_run", json={}).raise_for_status()
+        asked = f"/deployments/{deployment}/create_flow_run"  # SQLite may be busy: 503
+        self.wait("a run that was asked for", lambda: self.prefect.post(asked, json={}).is_success)
 
     def file(self, file_id: str) -> dict[str, Any]:
         return self.api.get(f"/api/files/{file_id}").raise_for_status().json()

@@ -225,7 +225,7 @@ def _is_later(run: dict[str, Any], since: datetime) -> bool:
 def long_refresh(orchestra: Orchestra) -> dict[str, Any]:
     """Have a refresh take longer than the interval: ticks meanwhile do nothing, and later ones go on."""
     since = now()
-    orchestra.send(math.ceil(2.5 * LONG_S / orchestra.seconds_a_recording()))
+    orchestra.send(math.ceil(4 * LONG_S / orchestra.seconds_a_recording()))
     orchestra.settle()
     runs = orchestra.runs("infer", "COMPLETED", since=since)
     longest = max(runs, key=lambda run: run["total_run_time"])
@@ -265,7 +265,7 @@ def ctrl_c(result: Result, folder: Path) -> None:
     """Press Ctrl-C at `make up` with a run in hand: what was scored is published before everything ends."""
     folder.mkdir(parents=True)
     source = Orchestra(folder / "source", result.seed)
-    source.folder.mkdir()
+    source.folder.mkdir(exist_ok=True)
     service = Service(folder, AUDIOPHILE_DEMO="0", AUDIOPHILE_WORKERS="1", PHRASES="goodbye,messages")
     source.lake, source.data = source.lake.open(service.data), service.data
     service.start()

@@ -19,7 +19,7 @@ from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.events import emit_event
 from prefect.events.schemas.automations import AutomationCore
 from prefect.events.worker import EventsWorker
-from prefect.states import Cancelling, Pending, Running
+from prefect.states import Cancelling, Pending, Running, Scheduled
 
 from flows.leftovers import crash_leftovers, runs_here
 from flows.reconciler import (
@@ -28,6 +28,7 @@ from flows.reconciler import (
     TAG,
     Limits,
     Reconciler,
+    clearings,
     due_runs,
     ensure_zombie_automation,
     had_heartbeat,
@@ -173,6 +174,26 @@ def test_late_runs_collapse_into_the_newest_and_those_that_were_asked_for_stay(
     assert {run.id for run in due_runs(server, datetime.now(UTC))} == {asked.id, scheduled[-1].id}
     assert type_of(server, scheduled[0].id) == "CANCELLED"
     assert looks_once(server) == []
+
+
+def test_what_was_due_before_a_run_began_is_done_by_it() -> None:
+    now = datetime.now(UTC)
+    states = {"late": Scheduled(), "under way": Running(timestamp=now), "next": Scheduled(), "asked": Scheduled()}
+    due = {"late": 130, "under way": 250, "next": -1, "asked": 130}
+    deployment_id = uuid.uuid4()
+    runs = [
+        FlowRun(
+            name=name,
+            flow_id=uuid.uuid4(),
+            deployment_id=deployment_id,
+            auto_scheduled=name != "asked",
+            expected_start_time=now - timedelta(seconds=due[name]),
+            start_time=now if name == "under way" else None,
+            state=state,
+        )
+        for name, state in states.items()
+    ]
+    assert [each.run.name for each in clearings(runs, now, Limits(), lambda _: True, now)] == ["late"]
 
 
 def looks_once(server: SyncPrefectClient) -> list[UUID]:
