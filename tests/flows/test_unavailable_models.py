@@ -10,7 +10,6 @@ import pytest
 
 import models.group
 from api.app import create_app
-from flows import infer as infer_module
 from flows.infer import infer
 from flows.ingest import ingest
 from models.errors import ModelUnavailableError
@@ -103,7 +102,7 @@ def test_the_others_go_on_and_it_is_made_up_for_once_it_is_mended(
     prefect_url: str, ingested: Lake, group_file: Path, mend: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     tables: list[list[dict[str, Any]]] = []
-    monkeypatch.setattr(infer_module, "create_table_artifact", lambda **given: tables.append(given["table"]))
+    monkeypatch.setattr("flows.infer_report.create_table_artifact", lambda **given: tables.append(given["table"]))
     assert infer(return_state=True).message.startswith("Reference ")
     with ingested.index() as index:
         assert {found.label for found in predictions(index)} >= {"goodbye", "messages", "speech"}
