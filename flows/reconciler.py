@@ -210,10 +210,15 @@ class Reconciler:
         found = clearings(
             runs, now, self._limits, lambda run: had_heartbeat(client, run, since), self._steady_since, self._here
         )
+        cleared = []
         for each in found:
+            state = client.read_flow_run(each.run.id).state
+            if state is None or each.run.state is None or state.type != each.run.state.type:
+                continue  # it has begun, or ended, since it was looked at
             client.set_flow_run_state(each.run.id, each.state)  # which one that has ended meanwhile refuses
             log.warning("run %s: %s", each.run.name, each.state.message)
-        return found
+            cleared.append(each)
+        return cleared
 
     def _run(self) -> None:
         while not self._ended.is_set():

@@ -196,6 +196,21 @@ def test_what_was_due_before_a_run_began_is_done_by_it() -> None:
     assert [each.run.name for each in clearings(runs, now, Limits(), lambda _: True, now)] == ["late"]
 
 
+def test_a_late_run_that_has_begun_meanwhile_is_left_alone(
+    server: SyncPrefectClient, deploy: Deploy, prefect_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = deploy(ConcurrencyLimitStrategy.ENQUEUE)
+    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    late = {"start_time": since, "end_time": datetime.now(UTC).isoformat(), "min_runs": 2, "max_runs": 2}
+    httpx.post(f"{prefect_url}/deployments/{deployment.id}/schedule", json=late).raise_for_status()
+    looked_at = [run for run in due_runs(server, datetime.now(UTC)) if run.deployment_id == deployment.id]
+    older = min(looked_at, key=lambda run: run.expected_start_time)
+    server.set_flow_run_state(older.id, Pending())
+    monkeypatch.setattr("flows.reconciler.due_runs", lambda *_: looked_at)
+    looks_once(server)
+    assert type_of(server, older.id) == "PENDING"
+
+
 def looks_once(server: SyncPrefectClient) -> list[UUID]:
     return [each.run.id for each in Reconciler().look(server)]
 
