@@ -134,25 +134,18 @@ class _OnRay:
             fn(self)
 
     def result(self) -> Scored:
-        from ray.exceptions import (  # noqa: PLC0415
-            LocalRayletDiedError,
-            NodeDiedError,
-            ObjectLostError,
-            OutOfMemoryError,
-            TaskCancelledError,
-            WorkerCrashedError,
-        )
+        from ray import exceptions as ended  # noqa: PLC0415
 
         self._under_way.discard(self)
         try:
             scored: Scored = self._future.result()
         except (
-            LocalRayletDiedError,
-            NodeDiedError,
-            ObjectLostError,
-            OutOfMemoryError,
-            TaskCancelledError,
-            WorkerCrashedError,
+            ended.LocalRayletDiedError,
+            ended.NodeDiedError,
+            ended.ObjectLostError,
+            ended.OutOfMemoryError,
+            ended.TaskCancelledError,
+            ended.WorkerCrashedError,
         ) as error:
             log.warning("a process of the Ray cluster ended in the middle: %s", type(error).__name__)
             raise BrokenProcessPool(str(error)) from error
