@@ -18,6 +18,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterExpectedStartTime,
+    FlowRunFilterStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
     FlowRunFilterTags,
@@ -40,7 +41,11 @@ EVERY_S: Final = 30.0
 STEP_S: Final = 1.0
 SLEPT_S: Final = 10.0
 """Who wakes so much later than he wanted to was asleep."""
+ALERT_S: Final = 60.0
+ALERT_EVERY_S: Final = 2.0
+"""After a sleep late runs are looked at so often for so long, as they start and end within seconds."""
 NOT_STARTED: Final = ("Scheduled", "Late", "AwaitingConcurrencySlot")
+BEGUN: Final = (StateType.PENDING, StateType.RUNNING, StateType.COMPLETED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,7 @@ def clearings(
     is_alive: Callable[[FlowRun], bool],
     steady_since: datetime,
     here: Callable[[], Container[UUID]] = frozenset,
+    completed: Sequence[FlowRun] = (),
 ) -> list[Clearing]:
     """Return the runs to clear.
 
@@ -121,8 +127,9 @@ def clearings(
         is_alive: Says of a run that has run for longer than `limits.silent` whether it had a heartbeat since.
         steady_since: Since when runs could have told of themselves; what they did not tell before proves nothing.
         here: Says which runs have a process on this host.
+        completed: Runs that have completed lately.
     """
-    found = _needless(runs)
+    found = _needless(runs, completed)
     state: State[Any]
     for run in runs:
         age = now - max(run.state.timestamp, steady_since) if run.state else timedelta()
@@ -139,7 +146,7 @@ def clearings(
     return found
 
 
-def _needless(runs: Sequence[FlowRun]) -> list[Clearing]:
+def _needless(runs: Sequence[FlowRun], completed: Sequence[FlowRun]) -> list[Clearing]:
     """Return scheduled runs of which a later one is due as well, or has begun since: it does all that there is to do.
 
     Runs that somebody asked for may have parameters of their own, and stay.
@@ -148,8 +155,8 @@ def _needless(runs: Sequence[FlowRun]) -> list[Clearing]:
     needless = []
     begun = {
         run.deployment_id: run
-        for run in sorted(runs, key=_begun_at)
-        if run.auto_scheduled and run.state is not None and run.state.type in (StateType.PENDING, StateType.RUNNING)
+        for run in sorted([*runs, *completed], key=_begun_at)
+        if run.auto_scheduled and run.state is not None and run.state.type in BEGUN
     }
     for run in sorted(runs, key=lambda run: run.expected_start_time or run.created or datetime.now(UTC), reverse=True):
         if not run.auto_scheduled or run.deployment_id is None or run.state is None:
@@ -189,6 +196,7 @@ class Reconciler:
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
         self._steady_since: datetime | None = None
         self._last: datetime | None = None
+        self._alert_until = time.monotonic()
 
     def start(self) -> None:
         """Start the thread."""
@@ -208,7 +216,13 @@ class Reconciler:
         self._last = now
         since = now - self._limits.silent
         found = clearings(
-            runs, now, self._limits, lambda run: had_heartbeat(client, run, since), self._steady_since, self._here
+            runs,
+            now,
+            self._limits,
+            lambda run: had_heartbeat(client, run, since),
+            self._steady_since,
+            self._here,
+            completed_since(client, runs),
         )
         cleared = []
         for each in found:
@@ -224,13 +238,17 @@ class Reconciler:
         while not self._ended.is_set():
             try:
                 with get_client(sync_client=True) as client:
-                    while not self._ends_within(self._every_s):
+                    while not self._ends_within(self._pause_s()):
                         self.look(client)
             except Exception as error:  # whatever it is, the next look may be luckier, and nobody else would look
                 if self._steady_since is not None:
                     log.warning("runs cannot be looked after: %s: %s", type(error).__name__, error)
                 self._steady_since = None
                 self._ended.wait(self._every_s)
+
+    def _pause_s(self) -> float:
+        is_alert = time.monotonic() < self._alert_until
+        return min(ALERT_EVERY_S, self._every_s) if is_alert else self._every_s
 
     def _ends_within(self, seconds: float) -> bool:
         """Wait for the end; less long where this machine has slept, as late runs start within seconds then."""
@@ -240,6 +258,7 @@ class Reconciler:
             if self._ended.wait(min(left, STEP_S)):
                 return True
             if datetime.now(UTC) - before > timedelta(seconds=STEP_S + SLEPT_S):
+                self._alert_until = time.monotonic() + ALERT_S
                 return False
         return self._ended.is_set()
 
@@ -252,6 +271,21 @@ def due_runs(client: SyncPrefectClient, now: datetime) -> list[FlowRun]:
             tags=FlowRunFilterTags(all_=[TAG]),
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)),
             expected_start_time=FlowRunFilterExpectedStartTime(before_=now),
+        )
+    )
+
+
+def completed_since(client: SyncPrefectClient, waiting: Sequence[FlowRun]) -> list[FlowRun]:
+    """Return our runs that began after one that waits was due, and have completed."""
+    due = [run.expected_start_time for run in waiting if run.state is not None and run.state.name in NOT_STARTED]
+    times = [time for time in due if time is not None]
+    if not times:
+        return []
+    return client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            tags=FlowRunFilterTags(all_=[TAG]),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED])),
+            start_time=FlowRunFilterStartTime(after_=min(times)),
         )
     )
 

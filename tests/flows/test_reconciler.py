@@ -19,7 +19,7 @@ from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.events import emit_event
 from prefect.events.schemas.automations import AutomationCore
 from prefect.events.worker import EventsWorker
-from prefect.states import Cancelling, Pending, Running, Scheduled
+from prefect.states import Cancelling, Completed, Pending, Running, Scheduled
 
 from flows.leftovers import crash_leftovers, runs_here
 from flows.reconciler import (
@@ -194,6 +194,21 @@ def test_what_was_due_before_a_run_began_is_done_by_it() -> None:
         for name, state in states.items()
     ]
     assert [each.run.name for each in clearings(runs, now, Limits(), lambda _: True, now)] == ["late"]
+
+
+def test_what_was_due_before_a_run_began_stays_done_once_that_has_ended(
+    server: SyncPrefectClient, deploy: Deploy, prefect_url: str
+) -> None:
+    deployment = deploy(ConcurrencyLimitStrategy.ENQUEUE)
+    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    late = {"start_time": since, "end_time": datetime.now(UTC).isoformat(), "min_runs": 2, "max_runs": 2}
+    httpx.post(f"{prefect_url}/deployments/{deployment.id}/schedule", json=late).raise_for_status()
+    due = [run for run in due_runs(server, datetime.now(UTC)) if run.deployment_id == deployment.id]
+    older, newer = sorted(due, key=lambda run: run.expected_start_time)
+    for state in (Pending(), Running(), Completed()):
+        server.set_flow_run_state(older.id, state)
+    assert looks_once(server) == [newer.id]
+    assert looks_once(server) == []
 
 
 def test_a_late_run_that_has_begun_meanwhile_is_left_alone(
