@@ -22,6 +22,7 @@ from flows.drift_examples import Side
 from flows.drift_report import ReportedWindow, report, rows
 from flows.drift_windows import TestedWindow, closed, judge
 from flows.drift_work import passed
+from flows.heartbeat import with_heartbeat
 from flows.model_changes import ComparedModel, compare
 from flows.notify import Drifted, Kind, Notice, emit_drift
 from flows.runs import FIRST_BASELINE, commit_key, end_quietly, outlast_server
@@ -81,6 +82,7 @@ class Done:
     flow_run_name=run_name,
     description="Look for drift in what came in, and decide about references that are held.",
 )
+@with_heartbeat
 def drift(
     baseline: ChosenBaseline | None = None, release_held: References = (), reject_held: References = ()
 ) -> State[Any]:

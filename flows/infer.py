@@ -4,68 +4,37 @@ What it decides needs neither torch nor a model; those are imported by the proce
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 from uuid import UUID
 
-from prefect import flow, get_run_logger, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
-from prefect.task_runners import ProcessPoolTaskRunner
 
-from flows.asked import NOTHING_MORE, Asked, Files, Models, Phrases, what_is_asked
+from flows.asked import Asked, Files, Models, Phrases, what_is_asked
 from flows.drift_work import ask_for_drift
-from flows.handover import Left, forget, left, note
+from flows.handover import forget, note
+from flows.heartbeat import with_heartbeat
 from flows.infer_report import nothing_new, report, said_of, short, titled
 from flows.maintain import ask_for_fold
-from flows.progress import Progress
-from flows.ray_cluster import ray_cluster
+from flows.plan import Plan, make_plan
 from flows.refresh import Special, enabled_models, enabled_of, publish_refresh, record_group
-from flows.runs import commit_key, end_quietly, end_with_parent, outlast_server
-from flows.shards import MODELS, Scored, Shard, cut, failed, jobs_of, score_shard, with_texts
-from flows.story import Stopwatch, is_given_up, name_run, run_name, tell_reference
-from flows.trials import refused_at_first
-from flows.workers import Outcome, Submit, run_shards
+from flows.runs import commit_key, end_quietly, outlast_server
+from flows.scoring import score
+from flows.shards import Scored
+from flows.story import Stopwatch, name_run, run_name, tell_reference
+from flows.workers import Outcome
 from models.errors import ModelUnavailableError
 from models.group import Group, ModelSpec, load_group
 from storage.availability import Tried, after_trying, read_tried, resting, write_tried
 from storage.index import PLANNING_TABLES, Index
 from storage.lake import Lake
 from storage.log import LogEntry
-from storage.missing import missing
-from storage.place import Place
-from storage.settings import PROCESSES, Settings, get_settings
+from storage.settings import Settings, get_settings
 from storage.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a refresh is to do."""
-
-    shards: list[Shard]
-    suspects: list[Shard]
-    carried: frozenset[UUID]  # recordings that need no computing
-    left: tuple[Left, ...] = ()  # what earlier runs have scored of what is missing
-
-    @property
-    def audio_s(self) -> float:
-        """Seconds of audio to score."""
-        return sum(shard.audio_s for shard in self.shards + self.suspects)
-
-    @property
-    def models(self) -> frozenset[str]:
-        """Names of the models that have something to score."""
-        return frozenset(name for shard in self.shards + self.suspects for job in shard.jobs for name in job.tries)
-
-    @property
-    def recordings(self) -> int:
-        """How many recordings are touched."""
-        return sum(len(shard.jobs) for shard in self.shards + self.suspects) + len(self.carried)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +59,7 @@ class Round:
 
 
 @flow(name="infer", flow_run_name=run_name, description="Score what has no predictions yet, and publish it.")
+@with_heartbeat
 def infer(files: Files = (), models: Models = (), phrases: Phrases = ()) -> State[Any]:
     """Publish a new reference, or end at once when nothing is missing.
 
@@ -209,95 +179,6 @@ def ended(rounds: list[Round], work: Work, seconds: float) -> State[Any]:
         message += f"; {left} files did not fit in REFRESH_BUDGET_S={work.settings.refresh_budget_s:g}: name others"
     name_run(titled(entries) if entries else message)
     return Completed(message=message)
-
-
-def make_plan(
-    index: Index,
-    now: datetime | None = None,
-    unavailable: Collection[str] = frozenset(),
-    enabled: list[tuple[str, str]] | None = None,
-    asked: Asked = NOTHING_MORE,
-    lake: Lake | None = None,
-) -> Plan:
-    """Return what the latest references lack, cut into shards.
-
-    Of models that are unavailable, only what is kept; of `lake`, what earlier runs have scored and left is taken.
-    """
-    wanted = enabled_models(index) if enabled is None else enabled
-    rows = missing(index, wanted, now or datetime.now(UTC), unavailable, again=asked.again)
-    rows = [row for row in rows if asked.files is None or row.file_id in asked.files]
-    done = left(lake, ((row.file_id, row.model, row.model_version) for row in rows)) if rows and lake else []
-    answers = frozenset(answer for each in done for answer in each.answers)
-    jobs = jobs_of(row for row in rows if (row.file_id, row.model, row.model_version) not in answers)
-    shards, suspects = cut(jobs)
-    if any(job.read_seqs for job in jobs):
-        texts = index.live_files("utterances")
-        shards, suspects = with_texts(shards, texts), with_texts(suspects, texts)
-    return Plan(shards, suspects, frozenset(row.file_id for row in rows) - {job.file_id for job in jobs}, tuple(done))
-
-
-def score(
-    plan: Plan,
-    specs: tuple[ModelSpec, ...],
-    reference: UUID,
-    settings: Settings,
-    on_done: Callable[[Scored], None],
-) -> Outcome:
-    """Score a plan on a pool of processes, and show how far it is. What one cannot load is given to no other."""
-    place = settings.place
-    progress = Progress("infer-progress", plan.audio_s, "s of audio")
-    wanted = plan.models
-    refused = refused_at_first((spec for spec in specs if spec.name in wanted), place.local / MODELS)
-
-    def on_scored(scored: Scored) -> bool:
-        on_done(scored)
-        refused.update(scored.refused)
-        progress.add(scored.audio_s)
-        return is_given_up()
-
-    def usable() -> tuple[ModelSpec, ...]:
-        return tuple(spec for spec in specs if spec.name not in refused)
-
-    def worth(shard: Shard) -> bool:
-        names = {spec.name for spec in usable()}
-        return any(name in names for job in shard.jobs for name in job.tries)
-
-    def parameters(shard: Shard) -> dict[str, Any]:
-        return {"shard": shard, "place": place, "specs": usable(), "reference": reference}
-
-    run = partial(
-        run_shards,
-        plan.shards,
-        plan.suspects,
-        budget_s=settings.refresh_budget_s,
-        on_scored=on_scored,
-        worth=worth,
-    )
-    if settings.runner == PROCESSES:
-        outcome = run(pool=partial(processes, parameters, settings.workers), workers=settings.workers)
-    else:
-        with ray_cluster(settings.runner, place) as cluster:
-            pool = partial(cluster.pool, score_task, parameters)
-            outcome = run(pool=pool, workers=cluster.cpus, give_up=cluster.give_up)
-    reason = "the process that scored it ended: the recording may need more memory than there is"
-    outcome.scored += [
-        failed(shard, place=place, specs=usable(), reference=reference, reason=reason) for shard in outcome.killers
-    ]
-    outcome.refused = refused
-    return outcome
-
-
-@task(name="score", task_run_name="shard {shard.number}", cache_policy=NO_CACHE)
-def score_task(shard: Shard, place: Place, specs: tuple[ModelSpec, ...], reference: UUID) -> Scored:
-    """Score one shard in a process of the pool."""
-    return score_shard(shard, place=place.on_this_host(), specs=specs, reference=reference)
-
-
-@contextmanager
-def processes(parameters: Callable[[Shard], dict[str, Any]], workers: int) -> Iterator[Submit]:
-    """Yield what submits a shard to a pool of processes of this host, with the parameters as they are by then."""
-    with ProcessPoolTaskRunner(max_workers=workers, initializer=end_with_parent) as runner:
-        yield lambda shard: runner.submit(score_task, parameters(shard))
 
 
 def note_tried(store: Store, tried: Mapping[str, Tried], group: Group, outcome: Outcome) -> None:

@@ -17,6 +17,7 @@ from prefect.states import Completed
 from features.errors import AudioError
 from flows.bucket import InBucket, Look, look_into, read_cursor, write_cursor
 from flows.decoder import Decoder
+from flows.heartbeat import with_heartbeat
 from flows.progress import Progress
 from flows.register import Seen, Source, register, statuses, unaccepted
 from flows.runs import commit_key, end_quietly, outlast_server
@@ -57,6 +58,7 @@ class Taken:
     flow_run_name=run_name,
     description="Take in uploads, new files of the watched folder, and new objects of the bucket.",
 )
+@with_heartbeat
 def ingest() -> State[Any]:
     """Ingest what waits, in batches, newest first."""
     end_quietly()

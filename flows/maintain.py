@@ -17,6 +17,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import Field
 
+from flows.heartbeat import with_heartbeat
 from flows.progress import Progress
 from flows.runs import commit_key, end_quietly, outlast_server
 from flows.shards import MODELS
@@ -56,6 +57,7 @@ Ids = Annotated[tuple[UUID, ...], Field(max_length=10_000)]
     flow_run_name=run_name,
     description="Erase, expire, rewrite small files, fold a snapshot, remove what nothing names.",
 )
+@with_heartbeat
 def maintain(
     stages: tuple[Stage, ...] = STAGES,
     erase_files: Ids = (),

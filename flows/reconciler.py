@@ -30,12 +30,12 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.states import Cancelled, Crashed
 
 from flows.automations import keep_automation
+from flows.heartbeat import ENDED, HEARTBEAT
 
 log = logging.getLogger(__name__)
 
 TAG: Final = "audiophile"  # of every deployment of prefect.yaml
 AUTOMATION: Final = "Audiophile: crash runs without a heartbeat"
-HEARTBEAT: Final = "prefect.flow-run.heartbeat"
 ENDS: Final = ("Completed", "Failed", "Cancelled", "Crashed")
 EVERY_S: Final = 30.0
 STEP_S: Final = 1.0
@@ -53,7 +53,7 @@ class Limits:
     """After how long a run is given up.
 
     Attributes:
-        heartbeat: Without a heartbeat, by the automation. They come every 30 s (PREFECT_FLOWS_HEARTBEAT_FREQUENCY).
+        heartbeat: Without a heartbeat, by the automation. They come every 30 s, from the first half minute on.
         silent: Likewise by the thread, once the automation has had its time.
         stuck: PENDING or CANCELLING; it takes some seconds to start a process, and half a minute to end one.
         starting: PENDING, where its process is alive on this host: one that is overloaded takes minutes.
@@ -92,7 +92,7 @@ def zombie_automation(after: timedelta) -> AutomationCore:
             type="event",
             posture=Posture.Proactive,
             after={HEARTBEAT},
-            expect={HEARTBEAT, *(f"prefect.flow-run.{state}" for state in ENDS)},
+            expect={HEARTBEAT, ENDED, *(f"prefect.flow-run.{state}" for state in ENDS)},
             match={"prefect.resource.id": "prefect.flow-run.*"},
             match_related={"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"},
             for_each={"prefect.resource.id"},

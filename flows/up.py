@@ -142,7 +142,6 @@ def environment(settings: Settings) -> dict[str, str]:
         "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS": "60",
         "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "15",
         "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT15S",
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         # In memory, as by default, leases end with the server, and runs that cannot renew theirs are cancelled.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     } | ({"PREFECT_API_AUTH_STRING": auth} if auth else {})

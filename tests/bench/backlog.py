@@ -90,8 +90,9 @@ def rows_of(lake: Lake, tables: str, columns: str) -> list[dict[str, Any]]:
 def tick() -> None:
     """Run infer with simulated scoring, in this process."""
     import flows.infer
+    import flows.scoring
 
-    flows.infer.processes = waiting
+    flows.scoring.processes = waiting
     flows.infer.infer()
 
 

@@ -13,7 +13,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import httpx
 import psutil
@@ -189,8 +189,7 @@ def ask_for_infer(service: Service) -> str:
 
 def said_at(service: Service, run: str, start: str) -> datetime | None:
     """Return when a run wrote a line with this start."""
-    body: dict[str, Any] = {"logs": {"flow_run_id": {"any_": [run]}}}
-    for line in service.prefect.post("/logs/filter", json=body).raise_for_status().json():
+    for line in service.lines(run):
         if line["message"].startswith(start):
             return datetime.fromisoformat(line["timestamp"])
     return None

@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from flows.infer import Plan, make_plan
+from flows.plan import Plan, make_plan
 from flows.refresh import publish_refresh, record_group
 from flows.shards import score_shard
 from models.group import Group

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.handover import FOLDER, forget, note
-from flows.infer import Plan, make_plan
+from flows.plan import Plan, make_plan
 from flows.refresh import Special, publish_refresh, record_group
 from storage.lake import Lake
 from storage.log import LogEntry

@@ -17,14 +17,15 @@ from prefect.client.schemas.objects import ConcurrencyLimitStrategy, Concurrency
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.events import emit_event
+from prefect.events.filters import EventFilter, EventResourceFilter
 from prefect.events.schemas.automations import AutomationCore
 from prefect.events.worker import EventsWorker
 from prefect.states import Cancelling, Completed, Pending, Running, Scheduled
 
+from flows.heartbeat import ENDED, HEARTBEAT
 from flows.leftovers import crash_leftovers, runs_here
 from flows.reconciler import (
     AUTOMATION,
-    HEARTBEAT,
     TAG,
     Limits,
     Reconciler,
@@ -41,6 +42,7 @@ from tests.system.service import PROJECT
 AT_ONCE = Limits(silent=timedelta(0), stuck=timedelta(0))
 WITHIN_S = 10.0  # Prefect's least for such an automation
 WAIT_S = 90.0
+OF_A_RUN = (HEARTBEAT, ENDED)
 
 
 @pytest.fixture
@@ -259,6 +261,23 @@ def test_the_thread_goes_on_when_the_server_was_away(
             process.wait()
 
 
+def events_of(server: SyncPrefectClient, state: State) -> list[str]:
+    """Return the events that a run has emitted itself."""
+    EventsWorker.instance().drain()
+    of = EventResourceFilter(id=[f"prefect.flow-run.{state.state_details.flow_run_id}"])
+    return [each.event for each in server.read_events(EventFilter(resource=of), limit=50).events if each.event in OF_A_RUN]
+
+
+def test_a_run_beats_from_its_first_half_minute_on_and_tells_its_end(server: SyncPrefectClient) -> None:
+    short, long = sleeping(0.1, return_state=True), sleeping(2.5, return_state=True)
+    give_up_at = time.monotonic() + WAIT_S
+    while len(told := events_of(server, long)) < 3:  # the server writes events in batches
+        assert time.monotonic() < give_up_at
+        time.sleep(0.2)
+    assert sorted(told) == sorted([HEARTBEAT, HEARTBEAT, ENDED])
+    assert events_of(server, short) == []
+
+
 @pytest.fixture
 def automation(prefect_url: str) -> Iterator[None]:
     ensure_zombie_automation(timedelta(seconds=WITHIN_S))
@@ -274,7 +293,6 @@ def started(server: SyncPrefectClient, run: FlowRun, prefect_url: str) -> subpro
         "PREFECT_API_URL": prefect_url,
         "PREFECT__FLOW_RUN_ID": str(run.id),
         "PREFECT__FLOW_ENTRYPOINT": "tests.flows.sleeping.sleeping",
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "prefect.engine"], cwd=PROJECT, env=os.environ | variables, stderr=subprocess.DEVNULL

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flows.infer import Plan, make_plan
+from flows.plan import Plan, make_plan
 from flows.refresh import Special, publish_refresh, record_group
 from flows.shards import Job, Scored
 from models.group import Group, ModelSpec

@@ -20,6 +20,7 @@ from flows.drift import drift
 from flows.infer import infer
 from flows.ingest import ingest
 from flows.maintain import maintain
+from flows.shards import score_shard
 from flows.story import HELD, MORE_REJECTED, MOST_EVENTS, PUBLISHED, REJECTED
 from flows.workers import Outcome
 from models.group import load_group
@@ -197,7 +198,6 @@ def test_what_does_not_fit_into_one_budget_follows_in_rounds(
     lake: Lake, shown: dict[str, uuid.UUID], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The budget is spent after the first recording of each round."""
-    score_shard = infer_module.score_shard
 
     def first_one(plan: Any, specs: Any, made: uuid.UUID, settings: Any, *_: Any) -> Outcome:
         first = replace(plan.shards[0], jobs=plan.shards[0].jobs[:1])

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from flows.infer import make_plan
 from flows.ingest import ingest
+from flows.plan import make_plan
 from flows.refresh import record_group
 from flows.shards import score_shard
 from models.group import GROUP_FILE, Group, load_group

@@ -12,8 +12,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from features.pieces import Wants
-from flows.infer import make_plan
 from flows.ingest import ingest
+from flows.plan import make_plan
 from flows.refresh import record_group
 from flows.shards import Scored, joined, score_shard
 from models import registry

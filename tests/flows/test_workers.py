@@ -9,15 +9,19 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
+from uuid import UUID
 
-from hypothesis import given
+import hypothesis
+import pytest
 from hypothesis import strategies as st
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
-from prefect.task_runners import ProcessPoolTaskRunner
+from prefect import flow
 
+from flows.scoring import processes
 from flows.shards import SHARD_AUDIO_S, SHARD_FILES, Job, Scored, Shard, cut
 from flows.workers import Submit, run_shards
+from models.group import ModelSpec
+from storage.place import Place
 
 KILLER_S = 13.0  # a recording of this length ends its process
 
@@ -75,25 +79,21 @@ def test_a_model_that_kills_its_process_is_found_and_the_others_answer() -> None
     assert sum(scored.recordings for scored in outcome.scored) == 4, "two whole, and one for each of two models"
 
 
-@task(cache_policy=NO_CACHE)
-def score_by_prefect(shard: Shard) -> Scored:
+def score_as_ours(shard: Shard, *, place: Place, specs: tuple[ModelSpec, ...], reference: UUID) -> Scored:
     return score(shard)
 
 
-@contextmanager
-def prefects_pool() -> Iterator[Submit]:
-    with ProcessPoolTaskRunner(max_workers=2) as runner:
-        yield lambda shard: runner.submit(score_by_prefect, {"shard": shard})
-
-
-def test_the_killer_is_found_on_prefects_own_pool_as_well(prefect_url: str) -> None:
+def test_the_killer_is_found_on_the_pool_of_refreshes_as_well(
+    prefect_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.scoring.score_shard", score_as_ours)
     jobs = [job(), job(KILLER_S), job()]
+    given = {"place": Place.of(tmp_path), "specs": (), "reference": uuid.uuid4()}
 
     @flow
     def refresh():
-        return run_shards(
-            [Shard(0, tuple(jobs))], [], pool=prefects_pool, workers=2, budget_s=60, on_scored=lambda _: None
-        )
+        pool = partial(processes, lambda shard: given | {"shard": shard}, 2)
+        return run_shards([Shard(0, tuple(jobs))], [], pool=pool, workers=2, budget_s=60, on_scored=lambda _: None)
 
     outcome = refresh()
     assert [shard.jobs for shard in outcome.killers] == [(jobs[1],)]
@@ -118,7 +118,7 @@ def test_nothing_to_do_makes_no_process() -> None:
     assert run_shards([], [], pool=no_pool, workers=2, budget_s=1, on_scored=print).scored == []
 
 
-@given(durations=st.lists(st.floats(0.1, 4000), max_size=200), failed=st.sets(st.integers(0, 199)))
+@hypothesis.given(durations=st.lists(st.floats(0.1, 4000), max_size=200), failed=st.sets(st.integers(0, 199)))
 def test_cutting_keeps_every_job_once_in_order_and_bounds_each_shard(durations: list[float], failed: set[int]) -> None:
     jobs = [job(duration_s, int(number in failed)) for number, duration_s in enumerate(durations)]
     shards, suspects = cut(jobs)

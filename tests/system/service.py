@@ -104,6 +104,11 @@ class Service:
         body = {"artifacts": {"flow_run_id": {"any_": [run_id]}}}
         return self.prefect.post("/artifacts/filter", json=body).raise_for_status().json()
 
+    def lines(self, run_id: str) -> list[dict[str, Any]]:
+        """Return what a run has logged."""
+        body = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC"}
+        return self.prefect.post("/logs/filter", json=body).raise_for_status().json()
+
 
 @contextlib.contextmanager
 def running(folder: Path, **settings: str) -> Iterator[Service]:

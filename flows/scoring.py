@@ -1,0 +1,104 @@
+"""Scores a plan on a pool: processes of this host, or a Ray cluster. It must not know what becomes of the answers."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.plan import Plan
+from flows.progress import Progress
+from flows.ray_cluster import ray_cluster
+from flows.runs import end_with_parent
+from flows.shards import MODELS, Scored, Shard, failed, score_shard
+from flows.story import is_given_up
+from flows.trials import refused_at_first
+from flows.workers import Outcome, Submit, run_shards
+from models.group import ModelSpec
+from storage.place import Place
+from storage.settings import PROCESSES, Settings
+
+
+def score(
+    plan: Plan,
+    specs: tuple[ModelSpec, ...],
+    reference: UUID,
+    settings: Settings,
+    on_done: Callable[[Scored], None],
+) -> Outcome:
+    """Score a plan on a pool of processes, and show how far it is. What one cannot load is given to no other."""
+    place = settings.place
+    progress = Progress("infer-progress", plan.audio_s, "s of audio")
+    wanted = plan.models
+    refused = refused_at_first((spec for spec in specs if spec.name in wanted), place.local / MODELS)
+
+    def on_scored(scored: Scored) -> bool:
+        on_done(scored)
+        refused.update(scored.refused)
+        progress.add(scored.audio_s)
+        return is_given_up()
+
+    def usable() -> tuple[ModelSpec, ...]:
+        return tuple(spec for spec in specs if spec.name not in refused)
+
+    def worth(shard: Shard) -> bool:
+        names = {spec.name for spec in usable()}
+        return any(name in names for job in shard.jobs for name in job.tries)
+
+    def parameters(shard: Shard) -> dict[str, Any]:
+        return {"shard": shard, "place": place, "specs": usable(), "reference": reference}
+
+    run = partial(
+        run_shards,
+        plan.shards,
+        plan.suspects,
+        budget_s=settings.refresh_budget_s,
+        on_scored=on_scored,
+        worth=worth,
+    )
+    if settings.runner == PROCESSES:
+        outcome = run(pool=partial(processes, parameters, settings.workers), workers=settings.workers)
+    else:
+        with ray_cluster(settings.runner, place) as cluster:
+            pool = partial(cluster.pool, score_task, parameters)
+            outcome = run(pool=pool, workers=cluster.cpus, give_up=cluster.give_up)
+    reason = "the process that scored it ended: the recording may need more memory than there is"
+    outcome.scored += [
+        failed(shard, place=place, specs=usable(), reference=reference, reason=reason) for shard in outcome.killers
+    ]
+    outcome.refused = refused
+    return outcome
+
+
+@task(name="score", task_run_name="shard {shard.number}", cache_policy=NO_CACHE)
+def score_task(
+    shard: Shard,
+    place: Place,
+    specs: tuple[ModelSpec, ...],
+    reference: UUID,
+    work: Callable[..., Scored] = score_shard,
+) -> Scored:
+    """Score one shard by `work`, which has other processes do it where this one is the run's."""
+    return work(shard, place=place.on_this_host(), specs=specs, reference=reference)
+
+
+@contextmanager
+def processes(parameters: Callable[[Shard], dict[str, Any]], workers: int) -> Iterator[Submit]:
+    """Yield what submits a shard to a pool of processes of this host, with the parameters as they are by then.
+
+    Prefect's tasks wait in threads of this process: those that score need not import Prefect.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    threads: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=workers)
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=end_with_parent) as pool, threads:
+
+        def elsewhere(*args: Any, **kwargs: Any) -> Scored:
+            return pool.submit(score_shard, *args, **kwargs).result()
+
+        yield lambda shard: threads.submit(score_task, parameters(shard) | {"work": elsewhere})
