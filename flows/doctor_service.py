@@ -156,7 +156,7 @@ def _look_at_deployments(wanted: list[str], registered: dict[str, Registered]) -
         yield fail(
             subject,
             f"{', '.join(idle)}: nobody asks for their runs. Start the flows again: make up, python -m flows.serve, or "
-            "a worker of the pool: prefect worker start --pool audiophile",
+            "a worker of the pool: python -m flows.up worker",
         )
     if not (missing or paused or idle):
         yield ok(subject, f"{', '.join(wanted)}: registered and served")
@@ -238,7 +238,7 @@ def look_at_pending(prefect: httpx.Client, deployments: list[str], now: datetime
     return fail(
         "stuck runs",
         f"{', '.join(run.name for run in stuck)}: PENDING for more than {STUCK_S:.0f} s, and others wait for the slot. "
-        "The flows clear them, also when they start: make up",
+        "make up clears them, and so does python -m flows.up guard for workers of a pool: see that one of both runs",
     )
 
 

@@ -22,7 +22,7 @@ from flows.drift_examples import Side
 from flows.drift_report import ReportedWindow, report, rows
 from flows.drift_windows import TestedWindow, closed, judge
 from flows.drift_work import passed
-from flows.heartbeat import with_heartbeat
+from flows.heartbeat import heartbeat
 from flows.model_changes import ComparedModel, compare
 from flows.notify import Drifted, Kind, Notice, emit_drift
 from flows.runs import FIRST_BASELINE, commit_key, end_quietly, outlast_server
@@ -82,7 +82,6 @@ class Done:
     flow_run_name=run_name,
     description="Look for drift in what came in, and decide about references that are held.",
 )
-@with_heartbeat
 def drift(
     baseline: ChosenBaseline | None = None, release_held: References = (), reject_held: References = ()
 ) -> State[Any]:
@@ -97,7 +96,7 @@ def drift(
     outlast_server()
     settings, done = get_settings(), Done()
     lake = Lake.open(settings.place)
-    with lake.index(PLANNING_TABLES) as index:
+    with heartbeat(), lake.index(PLANNING_TABLES) as index:
         check(index, release_held, reject_held)  # what cannot be done fails the run before anything of it is
         done.baseline = run_stage("baseline", lambda: _baseline(lake, index, settings, baseline))
         if release_held or reject_held:

@@ -6,44 +6,38 @@ event before it, which there is none of. So each short run would be taken for on
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
-from functools import wraps
-from typing import Final, ParamSpec, TypeVar
+from typing import Final
 
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 HEARTBEAT: Final = "audiophile.run.heartbeat"
 ENDED: Final = "audiophile.run.ended"
-HEARTBEAT_S = 30.0
+FIRST_AFTER_S = 10.0
+"""A run that has nothing to do has ended by then."""
+EVERY_S = 30.0
 
 
-def with_heartbeat(run: Callable[P, T]) -> Callable[P, T]:
-    """Have a flow tell that it goes on, from its first half minute on."""
-
-    @wraps(run)
-    def beating(*args: P.args, **kwargs: P.kwargs) -> T:
-        ended = threading.Event()
-        context = copy_context()  # of the run: its tags are in it
-        thread = threading.Thread(target=context.run, args=[_beat, ended], name="heartbeat", daemon=True)
-        thread.start()
-        try:
-            return run(*args, **kwargs)
-        finally:
-            ended.set()
-
-    return beating
+@contextmanager
+def heartbeat() -> Iterator[None]:
+    """Tell that the run under way goes on, as long as the context lasts."""
+    ended = threading.Event()
+    context = copy_context()  # of the run: its tags are in it
+    threading.Thread(target=context.run, args=[_beat, ended], name="heartbeat", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def _beat(ended: threading.Event) -> None:
     resource = {"prefect.resource.id": f"prefect.flow-run.{flow_run.get_id()}"}
-    has_begun = False
-    while not ended.wait(HEARTBEAT_S):
+    if ended.wait(FIRST_AFTER_S):
+        return
+    emit_event(HEARTBEAT, resource=resource)
+    while not ended.wait(EVERY_S):
         emit_event(HEARTBEAT, resource=resource)
-        has_begun = True
-    if has_begun:
-        emit_event(ENDED, resource=resource)
+    emit_event(ENDED, resource=resource)

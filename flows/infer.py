@@ -17,7 +17,7 @@ from prefect.states import Completed
 from flows.asked import Asked, Files, Models, Phrases, what_is_asked
 from flows.drift_work import ask_for_drift
 from flows.handover import forget, note
-from flows.heartbeat import with_heartbeat
+from flows.heartbeat import heartbeat
 from flows.infer_report import nothing_new, report, said_of, short, titled
 from flows.maintain import ask_for_fold
 from flows.plan import Plan, make_plan
@@ -59,7 +59,6 @@ class Round:
 
 
 @flow(name="infer", flow_run_name=run_name, description="Score what has no predictions yet, and publish it.")
-@with_heartbeat
 def infer(files: Files = (), models: Models = (), phrases: Phrases = ()) -> State[Any]:
     """Publish a new reference, or end at once when nothing is missing.
 
@@ -78,7 +77,7 @@ def infer(files: Files = (), models: Models = (), phrases: Phrases = ()) -> Stat
     lake = Lake.open(settings.place)
     tried = read_tried(lake.store)
     unavailable = resting(tried, {spec.name: spec.entry for spec in group.enabled}, started_at)
-    with lake.index(PLANNING_TABLES) as index:
+    with heartbeat(), lake.index(PLANNING_TABLES) as index:
         record_group(lake, index, group, commit_key("group"))
         asked = what_is_asked(index, group, files, models, phrases)
         one_off = load_group(asked.phrases) if asked.phrases else None

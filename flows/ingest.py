@@ -17,7 +17,7 @@ from prefect.states import Completed
 from features.errors import AudioError
 from flows.bucket import InBucket, Look, look_into, read_cursor, write_cursor
 from flows.decoder import Decoder
-from flows.heartbeat import with_heartbeat
+from flows.heartbeat import heartbeat
 from flows.progress import Progress
 from flows.register import Seen, Source, register, statuses, unaccepted
 from flows.runs import commit_key, end_quietly, outlast_server
@@ -58,14 +58,13 @@ class Taken:
     flow_run_name=run_name,
     description="Take in uploads, new files of the watched folder, and new objects of the bucket.",
 )
-@with_heartbeat
 def ingest() -> State[Any]:
     """Ingest what waits, in batches, newest first."""
     end_quietly()
     outlast_server()
     started, settings = time.monotonic(), get_settings()
     lake = Lake.open(settings.place)
-    with lake.index(PLANNING_TABLES) as index, Decoder(settings.max_duration_h * 3600) as decoder:
+    with heartbeat(), lake.index(PLANNING_TABLES) as index, Decoder(settings.max_duration_h * 3600) as decoder:
         counts = ingest_all(settings, lake, index, decoder)
     row = {**counts, "seconds": round(time.monotonic() - started, 1)}
     with at_best():

@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from flows.heartbeat import with_heartbeat
+from flows.heartbeat import heartbeat
 from flows.progress import Progress
 from flows.runs import commit_key, end_quietly, outlast_server
 from flows.shards import MODELS
@@ -57,7 +57,6 @@ Ids = Annotated[tuple[UUID, ...], Field(max_length=10_000)]
     flow_run_name=run_name,
     description="Erase, expire, rewrite small files, fold a snapshot, remove what nothing names.",
 )
-@with_heartbeat
 def maintain(
     stages: tuple[Stage, ...] = STAGES,
     erase_files: Ids = (),
@@ -89,7 +88,7 @@ def maintain(
     lake = Lake.open(settings.place)
     done: dict[str, str] = {}
     failures: list[str] = []
-    with lake.index() as index:
+    with heartbeat(), lake.index() as index:
         work: dict[Stage, Callable[[], str]] = {
             "erase": lambda: _erase(lake, index, erase_files, lift_files),
             "expire": lambda: _repeat("expire", lambda key: expire(lake, index, retention, key)),

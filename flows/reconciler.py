@@ -39,9 +39,9 @@ AUTOMATION: Final = "Audiophile: crash runs without a heartbeat"
 ENDS: Final = ("Completed", "Failed", "Cancelled", "Crashed")
 EVERY_S: Final = 30.0
 STEP_S: Final = 1.0
-SLEPT_S: Final = 10.0
-"""Who wakes so much later than he wanted to was asleep."""
-ALERT_S: Final = 60.0
+SLEPT: Final = timedelta(seconds=11)
+"""Who does nothing for so long was asleep."""
+ALERT: Final = timedelta(seconds=60)
 ALERT_EVERY_S: Final = 2.0
 """After a sleep late runs are looked at so often for so long, as they start and end within seconds."""
 NOT_STARTED: Final = ("Scheduled", "Late", "AwaitingConcurrencySlot")
@@ -53,7 +53,7 @@ class Limits:
     """After how long a run is given up.
 
     Attributes:
-        heartbeat: Without a heartbeat, by the automation. They come every 30 s, from the first half minute on.
+        heartbeat: Without a heartbeat, by the automation. They come every 30 s, from 10 s on.
         silent: Likewise by the thread, once the automation has had its time.
         stuck: PENDING or CANCELLING; it takes some seconds to start a process, and half a minute to end one.
         starting: PENDING, where its process is alive on this host: one that is overloaded takes minutes.
@@ -196,7 +196,8 @@ class Reconciler:
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
         self._steady_since: datetime | None = None
         self._last: datetime | None = None
-        self._alert_until = time.monotonic()
+        self._seen_at = datetime.now(UTC)
+        self._alert_until: datetime | None = self._seen_at
 
     def start(self) -> None:
         """Start the thread."""
@@ -238,29 +239,36 @@ class Reconciler:
         while not self._ended.is_set():
             try:
                 with get_client(sync_client=True) as client:
-                    while not self._ends_within(self._pause_s()):
+                    while not self._ends_within():
                         self.look(client)
+                        self._note_sleep()
+                        if self._alert_until is None:
+                            self._alert_until = datetime.now(UTC) + ALERT
             except Exception as error:  # whatever it is, the next look may be luckier, and nobody else would look
                 if self._steady_since is not None:
                     log.warning("runs cannot be looked after: %s: %s", type(error).__name__, error)
                 self._steady_since = None
-                self._ended.wait(self._every_s)
+                self._ends_within()
 
-    def _pause_s(self) -> float:
-        is_alert = time.monotonic() < self._alert_until
-        return min(ALERT_EVERY_S, self._every_s) if is_alert else self._every_s
-
-    def _ends_within(self, seconds: float) -> bool:
-        """Wait for the end; less long where this machine has slept, as late runs start within seconds then."""
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            before = datetime.now(UTC)
+    def _ends_within(self) -> bool:
+        """Wait until the next look is due, and say whether the end came first."""
+        began = time.monotonic()
+        while (left := began + self._pause_s() - time.monotonic()) > 0:
             if self._ended.wait(min(left, STEP_S)):
                 return True
-            if datetime.now(UTC) - before > timedelta(seconds=STEP_S + SLEPT_S):
-                self._alert_until = time.monotonic() + ALERT_S
-                return False
+            self._note_sleep()
         return self._ended.is_set()
+
+    def _pause_s(self) -> float:
+        """Return the seconds between two looks: fewer from a sleep on until ALERT after the first look since."""
+        is_alert = self._alert_until is None or datetime.now(UTC) < self._alert_until
+        return min(ALERT_EVERY_S, self._every_s) if is_alert else self._every_s
+
+    def _note_sleep(self) -> None:
+        """Take it for a sleep when this was not called for long."""
+        before, self._seen_at = self._seen_at, datetime.now(UTC)
+        if self._seen_at - before > SLEPT:
+            self._alert_until = None
 
 
 def due_runs(client: SyncPrefectClient, now: datetime) -> list[FlowRun]:

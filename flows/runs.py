@@ -7,10 +7,13 @@ import threading
 import uuid
 from multiprocessing import connection, parent_process
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 from uuid import UUID
 
 _NAMESPACE: Final = UUID("6f0e7a52-6c2b-5d43-9a0e-3f1f6a1c7b10")
+
+_main: ModuleType | None = None  # the first one goes on while it is kept
 
 LEASE_ATTEMPTS: Final = 1000  # ten seconds and more apart, so some hours
 
@@ -22,7 +25,14 @@ def enter_project() -> dict[str, str]:
     """Make the folder of the project the current one: the step of prefect.yaml before a worker runs a flow."""
     project = str(Path(__file__).parent.parent)
     os.chdir(project)
+    forget_main()
     return {"directory": project}
+
+
+def forget_main() -> None:
+    """Have processes that this one starts not import what it was started by: seconds of Prefect, or flows.serve."""
+    global _main
+    _main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
 
 
 def commit_key(part: str) -> UUID:

@@ -1,8 +1,10 @@
 """Scores a plan on a pool: processes of this host, or a Ray cluster. It must not know what becomes of the answers."""
 
+import logging
 import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -10,6 +12,8 @@ from uuid import UUID
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.plan import Plan
@@ -77,15 +81,20 @@ def score(
 
 
 @task(name="score", task_run_name="shard {shard.number}", cache_policy=NO_CACHE)
-def score_task(
-    shard: Shard,
-    place: Place,
-    specs: tuple[ModelSpec, ...],
-    reference: UUID,
-    work: Callable[..., Scored] = score_shard,
-) -> Scored:
-    """Score one shard by `work`, which has other processes do it where this one is the run's."""
-    return work(shard, place=place.on_this_host(), specs=specs, reference=reference)
+def score_task(shard: Shard, place: Place, specs: tuple[ModelSpec, ...], reference: UUID) -> Scored:
+    """Score one shard in a process of a Ray cluster."""
+    return score_shard(shard, place=place.on_this_host(), specs=specs, reference=reference)
+
+
+@task(name="score", task_run_name="shard {shard.number}", cache_policy=NO_CACHE)
+def show_task(shard: Shard, future: Future[Scored]) -> State[Any]:
+    """Show a shard under way among the run's tasks."""
+    error = future.exception()
+    if error is None:
+        return Completed(message=f"{len(shard.jobs)} recordings")
+    if isinstance(error, BrokenProcessPool):  # as when the run is told to end: `run_shards` has an answer
+        return Completed(name="GivenUp", message="A process that scored ended")
+    return Failed(message=f"{type(error).__name__}: {error}")
 
 
 @contextmanager
@@ -95,10 +104,18 @@ def processes(parameters: Callable[[Shard], dict[str, Any]], workers: int) -> It
     Prefect's tasks wait in threads of this process: those that score need not import Prefect.
     """
     spawn = multiprocessing.get_context("spawn")
-    threads: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=workers)
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=end_with_parent) as pool, threads:
+    threads: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=2 * workers)  # some have yet to say the end
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=begin_scoring) as pool, threads:
 
-        def elsewhere(*args: Any, **kwargs: Any) -> Scored:
-            return pool.submit(score_shard, *args, **kwargs).result()
+        def submit(shard: Shard) -> Future[Scored]:
+            future = pool.submit(score_shard, **parameters(shard))
+            threads.submit(show_task, {"shard": shard, "future": future})
+            return future
 
-        yield lambda shard: threads.submit(score_task, parameters(shard) | {"work": elsewhere})
+        yield submit
+
+
+def begin_scoring() -> None:
+    """Begin in a process of the pool: end with the run, and say of each line when it was."""
+    end_with_parent()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s | %(levelname)-7s | %(name)s - %(message)s")

@@ -21,12 +21,12 @@ import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any, Final
 
 from prefect.runner import _starter_engine
 
 from flows.leftovers import mark_run
+from flows.runs import forget_main
 from storage.settings import get_settings
 
 log = logging.getLogger(__name__)
@@ -217,7 +217,7 @@ def _become(request: dict[str, Any]) -> None:
     refresh_global_settings_context()
     get_settings.cache_clear()  # `.env` may have changed
     sys.argv = ["prefect.engine"]
-    sys.modules["__main__"] = ModuleType("__main__")  # or processes that a run starts would import flows.serve first
+    forget_main()
     warnings.filterwarnings("ignore", ".*found in sys.modules", RuntimeWarning, "runpy")
     runpy.run_module("prefect.engine", run_name="__main__")
     raise SystemExit(0)

@@ -5,12 +5,12 @@ import time
 from prefect import flow
 
 import flows.heartbeat
-from flows.heartbeat import with_heartbeat
+from flows.heartbeat import heartbeat
 
-flows.heartbeat.HEARTBEAT_S = 1.0  # rather than half a minute
+flows.heartbeat.FIRST_AFTER_S = flows.heartbeat.EVERY_S = 1.0  # rather than half a minute
 
 
 @flow(name="sleeping")
-@with_heartbeat
 def sleeping(seconds: float = 300) -> None:
-    time.sleep(seconds)
+    with heartbeat():
+        time.sleep(seconds)
