@@ -144,6 +144,20 @@ class Orchestra:
                     return each.parent()
         raise AssertionError("nothing scores")
 
+    def kill_early(self, flow: str) -> None:
+        """Kill the next run of a flow within two seconds of its begin; one that ends before is let go."""
+        self.wait(f"a run of {flow} to kill", lambda: self._killed_early(flow))
+
+    def _killed_early(self, flow: str) -> bool:
+        for run in self.runs(flow, "RUNNING"):
+            time.sleep(self.luck.uniform(0, 2))
+            for each in self.tree("serve"):
+                with contextlib.suppress(psutil.Error, OSError):
+                    if any(run["id"] in str(fd.readlink()) for fd in Path(f"/proc/{each.pid}/fd").iterdir()):
+                        each.kill()
+                        return True
+        return False
+
     def resumed(self, since: datetime, seconds: float = SETTLED_S) -> float:
         """Return how long after `since` a run of infer that started later has ended well."""
         runs = self.wait("completed run", lambda: self.runs("infer", "COMPLETED", since=since), seconds)

@@ -121,6 +121,15 @@ def run_killed_again(orchestra: Orchestra) -> dict[str, Any]:
     return {name: max(each[name] for each in figures) for name in ("scored_before", "resumed_after_s", "under_way")}
 
 
+def killed_early(orchestra: Orchestra) -> dict[str, Any]:
+    """Kill a run of ingest and one of infer soon after the schedule has begun them, whatever they are at."""
+    orchestra.settle()
+    orchestra.send(RECORDINGS)
+    for flow in ("ingest", "infer"):
+        orchestra.kill_early(flow)
+    return {"under_way": 1, "resumed_after_s": orchestra.resumed(now())}
+
+
 def serve_killed(orchestra: Orchestra) -> dict[str, Any]:
     """Kill flows.serve alone, and start it again, as a restart policy does: the run in hand outlives it."""
     _in_hand(orchestra)
@@ -151,7 +160,7 @@ def server_killed(orchestra: Orchestra) -> dict[str, Any]:
     return figures | {"run_in_hand": state, "serve_lived": serve.poll() is None}
 
 
-KILLS: list[Case] = [run_killed, serve_and_runs_killed, server_killed, serve_killed, run_killed_again]
+KILLS: list[Case] = [run_killed, serve_and_runs_killed, server_killed, serve_killed, killed_early, run_killed_again]
 
 
 def pending(orchestra: Orchestra) -> dict[str, Any]:
