@@ -28,6 +28,9 @@ from tests.system.service import Service, running
 SETTLE_S: Final = 330
 """Runs that were scheduled less than five minutes before they are due cost Prefect's server more than all others."""
 
+RARE: Final = ("drift", "maintain")
+"""First due ten minutes after a start, and hourly and daily then: waited for, or ten minutes would have both."""
+
 MEASURED_S: Final = 600
 CYCLE_S: Final = 120
 SAMPLE_EVERY_S: Final = 5
@@ -54,6 +57,8 @@ def measure(root: Path) -> Figures:
         with timed("settling"):
             service.wait("a run of infer", SETTLE_S, lambda: service.runs("infer", "COMPLETED"))
             time.sleep(SETTLE_S)
+            for flow in RARE:
+                service.wait(f"the first run of {flow}", 900, lambda flow=flow: service.runs(flow, "COMPLETED"))  # type: ignore[misc]
         return idle(service) | first_batch(service)
 
 
@@ -95,15 +100,16 @@ def first_batch(service: Service) -> Figures:
     file_id = answer.raise_for_status().json()["id"]
     service.wait("the recording", 100, lambda: service.file(file_id)["status"] == "accepted", every_s=0.1)
     accepted_s = time.monotonic() - uploaded
-    asked_at, run = datetime.now(UTC), ask_for_infer(service)
+    asked_at, asked = datetime.now(UTC), ask_for_infer(service)
     most = 0.0
 
-    def scored() -> datetime | None:
+    def scored() -> tuple[str, datetime] | None:
         nonlocal most
         most = max(most, max_rss_of_runs(service))
-        return said_at(service, run, "scored: ")
+        said = {run: said_at(service, run, "scored: ") for run in (asked, *runs_since(service, "infer", asked_at))}
+        return next(((run, time) for run, time in said.items() if time), None)  # a tick may have been faster
 
-    scored_at = service.wait("a scored batch", 200, scored)
+    run, scored_at = service.wait("a scored batch", 200, scored)
     planned_at = said_at(service, run, "planned: ")
     assert planned_at is not None
     say(f"memory of the largest process of a run: {before:.0f} MiB before, {most:.0f} MiB while it scores")
@@ -179,6 +185,12 @@ def runs_ended(service: Service, flow: str, within_s: float) -> int:
     since = datetime.now(UTC).timestamp() - within_s
     ended = service.runs(flow, "COMPLETED")
     return sum(datetime.fromisoformat(run["end_time"]).timestamp() > since for run in ended)
+
+
+def runs_since(service: Service, flow: str, since: datetime) -> list[str]:
+    """Return the runs of a flow that have begun later."""
+    runs = service.runs(flow, "RUNNING", "COMPLETED")
+    return [str(run["id"]) for run in runs if datetime.fromisoformat(run["start_time"]) > since]
 
 
 def ask_for_infer(service: Service) -> str:
