@@ -165,12 +165,9 @@ def test_late_runs_collapse_into_the_newest_and_those_that_were_asked_for_stay(
 ) -> None:
     deployment = deploy(ConcurrencyLimitStrategy.ENQUEUE)
     asked = run_in(server, deployment)
-    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
-    late = {"start_time": since, "end_time": datetime.now(UTC).isoformat(), "min_runs": 20, "max_runs": 20}
-    httpx.post(f"{prefect_url}/deployments/{deployment.id}/schedule", json=late).raise_for_status()
-    due = {run.id: run for run in due_runs(server, datetime.now(UTC)) if run.deployment_id == deployment.id}
+    scheduled = late_runs(server, deployment, prefect_url, 20)
+    due = [run for run in due_runs(server, datetime.now(UTC)) if run.deployment_id == deployment.id]
     assert len(due) == 21
-    scheduled = sorted((run for run in due.values() if run.auto_scheduled), key=lambda run: run.expected_start_time)
     assert set(looks_once(server)) == {run.id for run in scheduled[:-1]}
     assert {run.id for run in due_runs(server, datetime.now(UTC))} == {asked.id, scheduled[-1].id}
     assert type_of(server, scheduled[0].id) == "CANCELLED"
@@ -201,11 +198,7 @@ def test_what_was_due_before_a_run_began_stays_done_once_that_has_ended(
     server: SyncPrefectClient, deploy: Deploy, prefect_url: str
 ) -> None:
     deployment = deploy(ConcurrencyLimitStrategy.ENQUEUE)
-    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
-    late = {"start_time": since, "end_time": datetime.now(UTC).isoformat(), "min_runs": 2, "max_runs": 2}
-    httpx.post(f"{prefect_url}/deployments/{deployment.id}/schedule", json=late).raise_for_status()
-    due = [run for run in due_runs(server, datetime.now(UTC)) if run.deployment_id == deployment.id]
-    older, newer = sorted(due, key=lambda run: run.expected_start_time)
+    older, newer = late_runs(server, deployment, prefect_url, 2)
     for state in (Pending(), Running(), Completed()):
         server.set_flow_run_state(older.id, state)
     assert looks_once(server) == [newer.id]
@@ -216,15 +209,23 @@ def test_a_late_run_that_has_begun_meanwhile_is_left_alone(
     server: SyncPrefectClient, deploy: Deploy, prefect_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deployment = deploy(ConcurrencyLimitStrategy.ENQUEUE)
-    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
-    late = {"start_time": since, "end_time": datetime.now(UTC).isoformat(), "min_runs": 2, "max_runs": 2}
-    httpx.post(f"{prefect_url}/deployments/{deployment.id}/schedule", json=late).raise_for_status()
-    looked_at = [run for run in due_runs(server, datetime.now(UTC)) if run.deployment_id == deployment.id]
-    older = min(looked_at, key=lambda run: run.expected_start_time)
+    looked_at = late_runs(server, deployment, prefect_url, 2)
+    older = looked_at[0]
     server.set_flow_run_state(older.id, Pending())
     monkeypatch.setattr("flows.reconciler.due_runs", lambda *_: looked_at)
     looks_once(server)
     assert type_of(server, older.id) == "PENDING"
+
+
+def late_runs(server: SyncPrefectClient, deployment: DeploymentResponse, prefect_url: str, count: int) -> list[FlowRun]:
+    """Have the schedule make runs that are due within the last hour; return them, the oldest first."""
+    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    late = {"start_time": since, "end_time": datetime.now(UTC).isoformat(), "min_runs": count, "max_runs": count}
+    httpx.post(f"{prefect_url}/deployments/{deployment.id}/schedule", json=late).raise_for_status()
+    due = [run for run in due_runs(server, datetime.now(UTC)) if run.deployment_id == deployment.id]
+    made = sorted((run for run in due if run.auto_scheduled), key=lambda run: run.expected_start_time)
+    assert len(made) == count
+    return made
 
 
 def looks_once(server: SyncPrefectClient) -> list[UUID]:

@@ -221,7 +221,7 @@ def cost_of_one_cycle(service: Service) -> tuple[float, bool]:
     (warm,) = flows.children()  # it starts the runs
     often, rare = ("ingest", "infer"), ("drift", "maintain")
     for _ in range(3):
-        torch = False
+        torch, seen = False, set[int]()
         service.wait(
             "the end of all runs",
             300,
@@ -229,14 +229,19 @@ def cost_of_one_cycle(service: Service) -> tuple[float, bool]:
         )
         before, since = cpu_of_children(warm), datetime.now(UTC)
 
-        def one_cycle(since: datetime = since) -> bool:
-            """Look for torch; say whether both flows have run and ended."""
+        def one_cycle(since: datetime = since, seen: set[int] = seen) -> bool:
+            """Look for torch; say whether both flows have run, in processes that were seen, and ended."""
             nonlocal torch
             children = warm.children(recursive=True)
             for child in children:
                 with contextlib.suppress(OSError):
-                    torch = torch or "libtorch" in Path(f"/proc/{child.pid}/maps").read_text()
-            return not children and all(began_since(service, flow, since, "COMPLETED") for flow in often)
+                    torch = "libtorch" in Path(f"/proc/{child.pid}/maps").read_text() or torch
+                    seen.add(child.pid)
+            return (
+                not children
+                and len(seen) >= 2
+                and all(began_since(service, flow, since, "COMPLETED") for flow in often)
+            )
 
         service.wait("the end of a run of each flow", 240, one_cycle, every_s=0.2)
         cost = cpu_of_children(warm) - before
