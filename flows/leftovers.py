@@ -1,16 +1,16 @@
 """Clears what an earlier service on this host left under way, so that its end holds up nothing after a start."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType, FlowRunFilterTags
 from prefect.client.schemas.objects import StateType
 from prefect.states import Crashed
 
-from flows.reconciler import TAG
+from flows.reconciler import our_runs
 
 PROCESSES: Final = Path("/proc")
 _ENGINE: Final = b"prefect.engine"  # the process of a run: `python -m prefect.engine`
@@ -25,14 +25,7 @@ def crash_leftovers() -> None:
     are runs of workers, which are on any host: if they are gone, their heartbeats stop.
     """
     with get_client(sync_client=True) as client:
-        leftovers = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(
-                tags=FlowRunFilterTags(all_=[TAG]),
-                state=FlowRunFilterState(
-                    type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
-                ),
-            )
-        )
+        leftovers = our_runs(client, [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
         alive = runs_here() if leftovers else frozenset()
         for run in leftovers:
             if run.id not in alive and run.work_pool_name is None:
@@ -53,7 +46,7 @@ def runs_here(processes: Path = PROCESSES) -> frozenset[UUID]:
     found = set()
     for folder in processes.glob("[0-9]*"):
         try:
-            found |= _marks(folder / "fd")
+            found |= marks(folder / "fd")
             if _ENGINE not in (folder / "cmdline").read_bytes().split(b"\0"):
                 continue
             variables = (folder / "environ").read_bytes().split(b"\0")
@@ -63,7 +56,12 @@ def runs_here(processes: Path = PROCESSES) -> frozenset[UUID]:
     return frozenset(found)
 
 
-def _marks(opened: Path) -> set[UUID]:
-    """Return the run that a process has marked itself as."""
-    names = [str(each.readlink()).removeprefix("/memfd:") for each in opened.glob("*")]
-    return {UUID(name.split()[0].removeprefix(_MARK)) for name in names if name.startswith(_MARK)}
+def marks(opened: Path) -> set[UUID]:
+    """Return the run that a process has marked itself as, from the folder of what it has opened."""
+    found = set()
+    for each in opened.glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+            name = str(each.readlink()).removeprefix("/memfd:")
+            if name.startswith(_MARK):
+                found.add(UUID(name.split()[0].removeprefix(_MARK)))
+    return found

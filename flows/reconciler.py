@@ -45,6 +45,7 @@ ALERT: Final = timedelta(seconds=60)
 ALERT_EVERY_S: Final = 2.0
 """After a sleep late runs are looked at so often for so long, as they start and end within seconds."""
 NOT_STARTED: Final = ("Scheduled", "Late", "AwaitingConcurrencySlot")
+NOT_ENDED: Final = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
 BEGUN: Final = (StateType.PENDING, StateType.RUNNING, StateType.COMPLETED)
 
 
@@ -273,14 +274,7 @@ class Reconciler:
 
 def due_runs(client: SyncPrefectClient, now: datetime) -> list[FlowRun]:
     """Return our runs that should have started by now and have not ended."""
-    states = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-    return client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(
-            tags=FlowRunFilterTags(all_=[TAG]),
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)),
-            expected_start_time=FlowRunFilterExpectedStartTime(before_=now),
-        )
-    )
+    return our_runs(client, NOT_ENDED, expected_start_time=FlowRunFilterExpectedStartTime(before_=now))
 
 
 def completed_since(client: SyncPrefectClient, waiting: Sequence[FlowRun]) -> list[FlowRun]:
@@ -289,11 +283,16 @@ def completed_since(client: SyncPrefectClient, waiting: Sequence[FlowRun]) -> li
     times = [time for time in due if time is not None]
     if not times:
         return []
+    return our_runs(client, [StateType.COMPLETED], start_time=FlowRunFilterStartTime(after_=min(times)))
+
+
+def our_runs(client: SyncPrefectClient, states: Sequence[StateType], **times: Any) -> list[FlowRun]:
+    """Return the runs of Audiophile's deployments in these states; `times` are further filters of Prefect's."""
     return client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
             tags=FlowRunFilterTags(all_=[TAG]),
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED])),
-            start_time=FlowRunFilterStartTime(after_=min(times)),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))),
+            **times,
         )
     )
 

@@ -19,6 +19,8 @@ import httpx
 import moonshine_voice
 import yaml
 
+from tests.waiting import wait_for
+
 PROJECT: Final = Path(__file__).parents[1]
 RECORDING: Final = Path(moonshine_voice.__file__).parent / "assets" / "beckett.wav"
 S3: Final = {
@@ -113,15 +115,9 @@ class Containers:
 def wait(what: str, probe: Callable[[], Any], seconds: float = 600) -> float:
     """Return how many seconds it took until the probe found something."""
     began = time.monotonic()
-    while time.monotonic() - began < seconds:
-        try:
-            if probe():
-                print(f"ok    {what}", flush=True)
-                return round(time.monotonic() - began, 1)
-        except httpx.HTTPError:
-            pass
-        time.sleep(1)
-    raise RuntimeError(f"no {what} after {seconds:g} s: see `compose logs`")
+    wait_for(what, probe, seconds, every_s=1, passing=httpx.HTTPError)
+    print(f"ok    {what}", flush=True)
+    return round(time.monotonic() - began, 1)
 
 
 def timed(action: Callable[[], object]) -> float:

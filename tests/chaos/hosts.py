@@ -10,10 +10,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import psutil
@@ -22,9 +22,11 @@ from storage.lake import Lake
 from storage.place import Place
 from storage.verify import verify
 from tests import asterisk
+from tests.chaos.repeated import scored_again
 from tests.chaos.result import Result
 from tests.postgres import postgres
 from tests.s3 import free_ports, s3_server
+from tests.waiting import wait_for
 
 PROJECT = Path(__file__).parents[2]
 POOL = "audiophile"
@@ -32,7 +34,6 @@ FILES, QUICK_FILES, MORE_FILES = 120, 24, 4
 TWICE = (
     "SELECT file_id FROM coverage WHERE state = 'computed' GROUP BY file_id, model, model_version HAVING count(*) > 1"
 )
-T = TypeVar("T")
 
 
 @dataclass
@@ -94,12 +95,12 @@ def run(seed: int, folder: Path, *, quick: bool) -> Result:
         place = Place(bucket.lake_url(), folder / "reader", bucket.access)
         with cluster(folder, place, bucket.settings, database) as (prefect, api, workers):
             ids = [upload(api, path) for path in wanted]
-            run_id, host = wait(600, lambda: in_hand(prefect, workers))
+            run_id, host = wait_for("run that scores", lambda: in_hand(prefect, workers), 600)
             result.kills["host"] = 1
             result.figures["processes_killed"] = host.kill()
             struck = time.monotonic()
             ids += [upload(api, path) for path in prompts[len(wanted) : len(wanted) + MORE_FILES]]
-            wait(900, lambda: predicted(api) >= set(ids))
+            wait_for("prediction of all", lambda: predicted(api) >= set(ids), 900)
             result.figures["all_predicted_after_s"] = round(time.monotonic() - struck, 1)
             state = prefect.get(f"/flow_runs/{run_id}").raise_for_status().json()["state_name"]
             result.figures["run_in_hand"] = state
@@ -108,6 +109,9 @@ def run(seed: int, folder: Path, *, quick: bool) -> Result:
         with Lake.open(place).index() as index:
             result.findings.duplicated = [str(row["file_id"]) for row in index.query(TWICE)]
         result.problems += [str(problem) for problem in verify(Lake.open(place)).problems]
+        result.figures["shards_scored_again"] = again = scored_again(Lake.open(place))
+        if again > 1:  # each run has one process that scores, so that one shard was under way
+            result.problems.append(f"{again} shards were scored again")
     return result
 
 
@@ -120,6 +124,7 @@ def cluster(
     shared = {
         "AUDIOPHILE_DATA": place.url,
         "AUDIOPHILE_DEMO": "0",
+        "AUDIOPHILE_WORKERS": "1",
         "PHRASES": ",".join(asterisk.PHRASES),
         "PREFECT_API_URL": f"http://127.0.0.1:{prefect_port}/api",
         "PREFECT_PORT": str(prefect_port),
@@ -132,14 +137,14 @@ def cluster(
     api = httpx.Client(base_url=f"http://127.0.0.1:{api_port}", timeout=60, trust_env=False)
     try:
         head.start("prefect")
-        wait(180, lambda: prefect.get("/health").is_success)
+        wait_for("server", lambda: prefect.get("/health").is_success, 180)
         head.prefect("work-pool", "create", POOL, "--type", "process")
         head.prefect("deploy", "--all")
         head.start("guard")
         head.start("api")
         for worker in workers:
             worker.start("worker")
-        wait(180, lambda: api.get("/api/files").is_success)
+        wait_for("API", lambda: api.get("/api/files").is_success, 180)
         yield prefect, api, workers
     finally:
         for host in (*workers, head):
@@ -178,14 +183,3 @@ def predicted(api: httpx.Client) -> set[str]:
     """Return the files that have a reference."""
     files = api.get("/api/files", params={"limit": 1000}).raise_for_status().json()
     return {file["id"] for file in files if file["reference"]}
-
-
-def wait(seconds: float, probe: Callable[[], T | None]) -> T:
-    """Return what a probe finds as soon as it finds something."""
-    give_up_at = time.monotonic() + seconds
-    while time.monotonic() < give_up_at:
-        with contextlib.suppress(httpx.TransportError):
-            if found := probe():
-                return found
-        time.sleep(0.5)
-    raise TimeoutError(f"not within {seconds:g} s")

@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 import httpx
 import numpy as np
 import psutil
-import pyarrow.parquet as pq
 import soundfile
 
 from flows.handover import FOLDER
+from flows.leftovers import marks
 from flows.up import environment as environment_of_up
 from storage.lake import Lake
 from storage.log import LogEntry, read_entries
@@ -27,6 +28,7 @@ from storage.settings import Settings
 from storage.verify import verify
 from tests import asterisk
 from tests.system.service import PROJECT, environment
+from tests.waiting import wait_for
 
 T = TypeVar("T")
 MODULES = {"prefect": ["flows.up", "prefect"], "serve": ["flows.serve"], "api": ["api"]}
@@ -87,13 +89,7 @@ class Orchestra:
         return []
 
     def wait(self, what: str, probe: Callable[[], T], seconds: float = SETTLED_S) -> T:
-        give_up_at = time.monotonic() + seconds
-        while time.monotonic() < give_up_at:
-            with contextlib.suppress(httpx.TransportError):
-                if found := probe():
-                    return found
-            time.sleep(0.3)
-        raise AssertionError(f"no {what} after {seconds:.0f} s")
+        return wait_for(what, probe, seconds)
 
     def send(self, count: int) -> list[str]:
         """Upload recordings that nobody else has; return the ids that were acknowledged."""
@@ -153,7 +149,7 @@ class Orchestra:
             time.sleep(self.luck.uniform(0, 2))
             for each in self.tree("serve"):
                 with contextlib.suppress(psutil.Error, OSError):
-                    if any(run["id"] in str(fd.readlink()) for fd in Path(f"/proc/{each.pid}/fd").iterdir()):
+                    if UUID(run["id"]) in marks(Path(f"/proc/{each.pid}/fd")):
                         each.kill()
                         return True
         return False
@@ -183,20 +179,6 @@ class Orchestra:
         """
         with self.lake.index() as index:
             return index.query(sql)
-
-    def scored_again(self) -> int:
-        """Return how many shards were scored to their end although another shard had scored the same."""
-        written = {str(entry.attempt) for entry in self.entries()}
-        seen: set[tuple[Any, ...]] = set()
-        again = 0
-        for path in sorted((self.data / "data" / "coverage").rglob("*.parquet"), key=lambda path: path.stat().st_mtime):
-            if path.name.rsplit("-", 1)[0] in written:  # by a commit, from what shards wrote
-                continue
-            rows = pq.read_table(path, columns=["file_id", "model", "model_version"]).to_pylist()
-            answers = {tuple(str(value) for value in row.values()) for row in rows}
-            again += bool(answers & seen)
-            seen |= answers
-        return again
 
     def entries(self, op: str = "") -> list[LogEntry]:
         return [entry for entry in read_entries(self.lake.store, after=0) if op in ("", entry.op)]

@@ -20,6 +20,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.states import Pending
 
 from tests.chaos.orchestra import Orchestra, now, playing
+from tests.chaos.repeated import scored_again
 from tests.chaos.result import Result
 from tests.system.service import Service
 
@@ -74,13 +75,13 @@ def _caught(result: Result, work: Callable[[], None]) -> None:
 def _hold(result: Result, orchestra: Orchestra, case: Case) -> None:
     """Play one case, and hold the lake to what was acknowledged and committed before it and in it."""
     name = case.__name__
-    before, again_before, started = _pairs(orchestra), orchestra.scored_again(), time.monotonic()
+    before, again_before, started = _pairs(orchestra), scored_again(orchestra.lake), time.monotonic()
     figures = case(orchestra)
     unanswered = orchestra.settle()
     after = _pairs(orchestra)
     lost = [*unanswered, *(before.keys() - after.keys())]
     twice = [pair for pair, times in after.items() if times > 1]
-    shards = orchestra.scored_again() - again_before + figures.pop("under_way", 0)
+    shards = scored_again(orchestra.lake) - again_before + figures.pop("under_way", 0)
     figures |= {"lost": len(lost), "committed_twice": len(twice), "shards_repeated": shards}
     figures |= {"uploads": len(orchestra.sent), "seconds": round(time.monotonic() - started, 1)}
     result.figures["cases"][name] = figures
@@ -292,5 +293,5 @@ def ctrl_c(result: Result, folder: Path) -> None:
     figures = {"scored_before": scored, "ended_after_s": round(time.monotonic() - since, 1), "left": len(left)}
     figures["references"] = len(source.entries("refresh"))
     result.figures["cases"]["ctrl_c"] = figures
-    if left or figures["references"] != 1 or source.notes() or source.scored_again():
+    if left or figures["references"] != 1 or source.notes() or scored_again(source.lake):
         result.problems.append(f"ctrl_c: {figures}, {source.notes()} notes left")

@@ -4,15 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import ObjectNotFound
 
 from flows.leftovers import runs_here
 from tests.system.service import PROJECT
+from tests.waiting import wait_for
 
 SERVE = """
 import asyncio, sys
@@ -23,13 +22,6 @@ runner = EndingRunner(name="serving", pause_on_shutdown=False, query_seconds=0.5
 runner.add_deployment(sleeping.to_deployment(sys.argv[1], entrypoint_type=EntrypointType.MODULE_PATH))
 asyncio.run(runner.serve())
 """
-
-
-def wait_for(what: str, found: Callable[[], bool]) -> None:
-    give_up_at = time.monotonic() + 120
-    while not found():
-        assert time.monotonic() < give_up_at, what
-        time.sleep(0.2)
 
 
 def is_registered(server: SyncPrefectClient, name: str) -> bool:

@@ -18,8 +18,9 @@ from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun
 
 from flows.leftovers import runs_here
-from tests.flows.test_serve import is_registered, wait_for
+from tests.flows.test_serve import is_registered
 from tests.system.service import PROJECT
+from tests.waiting import wait_for
 
 SERVE = """
 from flows.warm import start_warm

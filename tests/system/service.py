@@ -6,13 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import psutil
+
+from tests.waiting import wait_for
 
 PROJECT = Path(__file__).parents[2]
 T = TypeVar("T")
@@ -73,15 +74,16 @@ class Service:
         return [top, *top.children(recursive=True)]
 
     def wait(self, what: str, seconds: float, probe: Callable[[], T], every_s: float = 0.5) -> T:
-        give_up_at = time.monotonic() + seconds
-        while time.monotonic() < give_up_at:
+        def seen() -> T | None:
             if self.process.poll() is not None:
-                raise AssertionError(f"ended while waiting for {what}:\n{self.tail()}")
-            with contextlib.suppress(httpx.TransportError):
-                if found := probe():
-                    return found
-            time.sleep(every_s)
-        raise AssertionError(f"no {what} after {seconds} s:\n{self.tail()}")
+                raise AssertionError(f"ended while waiting for {what}")
+            return probe()
+
+        try:
+            return wait_for(what, seen, seconds, every_s)
+        except AssertionError as error:
+            error.add_note(self.tail())
+            raise
 
     def tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
