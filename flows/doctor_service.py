@@ -189,6 +189,13 @@ def look_at_schedule(
     if recent:
         since = (datetime.now(UTC) - recent[0].state_at).total_seconds()
         return warn("schedule", f"{deployment.name}: a scheduled run is under way for {since:.0f} s; look again later")
+    if (asked := _asked_for(prefect, deployment.name)) is not None:
+        since = (datetime.now(UTC) - asked.state_at).total_seconds()
+        return warn(
+            "schedule",
+            f"{deployment.name}: {asked.name}, which somebody asked for, is under way for {since:.0f} s, and scheduled "
+            "runs wait for it; look again later",
+        )
     if is_young and wait_s < interval_s:
         return warn(
             "schedule", f"{deployment.name}: serves since less than {limit.total_seconds():.0f} s; look again later"
@@ -205,6 +212,12 @@ def _scheduled(prefect: httpx.Client, name: str, since: datetime) -> list[Run]:
     states = {"type": {"any_": [RUNNING, "COMPLETED", "FAILED", "CRASHED"]}}
     found = runs(prefect, states, [name], "START_TIME_DESC")
     return [run for run in found if run.auto_scheduled and (run.state == RUNNING or run.state_at >= since)]
+
+
+def _asked_for(prefect: httpx.Client, name: str) -> Run | None:
+    """Return the run under way that no schedule started."""
+    found = runs(prefect, {"type": {"any_": [RUNNING]}}, [name], "START_TIME_DESC")
+    return next((run for run in found if not run.auto_scheduled), None)
 
 
 def _of_ended(name: str, ended: Run, completed: Run | None) -> Finding:

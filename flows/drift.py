@@ -27,7 +27,7 @@ from flows.model_changes import ComparedModel, compare
 from flows.notify import Drifted, Kind, Notice, emit_drift
 from flows.runs import FIRST_BASELINE, commit_key, end_quietly, outlast_server
 from flows.stages import run_stage
-from flows.story import MOST_EVENTS, name_run, run_name, tell_reference
+from flows.story import MOST_EVENTS, at_best, name_run, run_name, tell_reference
 from models.drift_verdicts import Budget
 from models.drift_windows import WindowRule
 from storage.answers import changes
@@ -199,11 +199,11 @@ def _report(lake: Lake, index: Index, settings: Settings, done: Done) -> None:
     """Show in Prefect's UI what the run came to."""
     changed = [one.change for one in done.compared]
     shown = _shown(lake, index, done) if done.tested else []
-    create_table_artifact(key="drift", description=str(done), table=rows(shown, changed))
+    table = rows(shown, changed)
+    at_best(lambda: create_table_artifact(key="drift", description=str(done), table=table))
     if shown or changed:
-        create_markdown_artifact(
-            key="drift-report", description=str(done), markdown=report(shown, settings.public_url, changed)
-        )
+        text = report(shown, settings.public_url, changed)
+        at_best(lambda: create_markdown_artifact(key="drift-report", description=str(done), markdown=text))
 
 
 def _shown(lake: Lake, index: Index, done: Done) -> list[ReportedWindow]:

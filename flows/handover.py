@@ -19,7 +19,7 @@ from flows.shards import Scored
 from storage.errors import StoreError
 from storage.lake import Lake
 from storage.log import DataFile
-from storage.missing import Answer
+from storage.missing import Answer, Missing
 from storage.parquet import read_tables
 from storage.store import Store
 
@@ -57,15 +57,23 @@ def note(store: Store, scored: Scored) -> str | None:
     return path
 
 
-def left(lake: Lake, missing: Iterable[Answer]) -> list[Left]:
-    """Return what earlier runs have left of what is missing; other notes are of no use any more, and are removed."""
-    found, wanted = [], set(missing)
+def left(lake: Lake, rows: Iterable[Missing]) -> list[Left]:
+    """Return what earlier runs have left of what is missing; other notes are of no use any more, and are removed.
+
+    A note may say more than is missing, as that of a shard with what was asked for once more: the rest is passed over
+    by who publishes. Of what is computed now, though, no answer may be there twice.
+    """
+    owed = {(row.file_id, row.model): None if row.is_there else row.model_version for row in rows}
+    taken: set[tuple[UUID, str]] = set()
+    found = []
     for name in lake.store.names(FOLDER):
         path = f"{FOLDER}/{name}"
         each = _read(lake, path)
-        if each is not None and each.answers <= wanted:
+        versions = {(file_id, model): version for file_id, model, version in each.answers} if each else {}
+        fits = all(owed.get(pair, version) == version for pair, version in versions.items())
+        if each is not None and fits and not versions.keys().isdisjoint(owed) and versions.keys().isdisjoint(taken):
             found.append(each)
-            wanted -= each.answers
+            taken |= versions.keys()
         else:
             lake.store.remove(path)
     return found

@@ -112,8 +112,8 @@ def run_round(work: Work, asked: Asked, reference: UUID) -> Round:
     """Plan, score within the budget, and publish."""
     started_at, logger, watch = datetime.now(UTC), get_run_logger(), Stopwatch()
     enabled = enabled_models(work.index) if work.one_off is None else enabled_of(work.one_off)
-    ordinary = work.one_off is None and asked.again is None  # else it would hand over, or take, what was not asked for
-    plan = make_plan(work.index, started_at, work.unavailable, enabled, asked, work.lake if ordinary else None)
+    is_handed_over = work.one_off is None  # nobody else asks for what a one-off finds
+    plan = make_plan(work.index, started_at, work.unavailable, enabled, asked, work.lake if is_handed_over else None)
     if not plan.recordings:
         logger.info("planned: nothing is missing (%.1f s)", watch.lap())
         return Round(plan)
@@ -123,7 +123,7 @@ def run_round(work: Work, asked: Asked, reference: UUID) -> Round:
     notes = [each.path for each in plan.left]
 
     def on_scored(scored: Scored) -> None:
-        if ordinary and (path := note(work.lake.store, scored)):
+        if is_handed_over and (path := note(work.lake.store, scored)):
             notes.append(path)
 
     outcome = score(plan, specs, reference, work.settings, on_scored)

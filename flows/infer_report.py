@@ -48,9 +48,6 @@ def report(entries: Sequence[LogEntry], seconds: float, unavailable: Mapping[str
             "unavailable models": "; ".join(unavailable.values()),
         }
 
-    with at_best():
-        create_table_artifact(
-            key="infer",
-            description="The refresh" if entries else "No new reference",
-            table=[row(entry.counts, entry.reference) for entry in entries] or [row({}, None)],
-        )
+    table = [row(entry.counts, entry.reference) for entry in entries] or [row({}, None)]
+    description = "The refresh" if entries else "No new reference"
+    at_best(lambda: create_table_artifact(key="infer", description=description, table=table))

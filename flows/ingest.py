@@ -67,8 +67,7 @@ def ingest() -> State[Any]:
     with heartbeat(), lake.index(PLANNING_TABLES) as index, Decoder(settings.max_duration_h * 3600) as decoder:
         counts = ingest_all(settings, lake, index, decoder)
     row = {**counts, "seconds": round(time.monotonic() - started, 1)}
-    with at_best():
-        create_table_artifact(key="ingest", description="What came in", table=[row])
+    at_best(lambda: create_table_artifact(key="ingest", description="What came in", table=[row]))
     message = in_words(counts) or "Nothing new"
     name_run(message)
     return Completed(message=message)

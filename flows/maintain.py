@@ -22,7 +22,7 @@ from flows.progress import Progress
 from flows.runs import commit_key, end_quietly, outlast_server
 from flows.shards import MODELS
 from flows.stages import ask_for_run, run_stage
-from flows.story import name_run, run_name
+from flows.story import at_best, name_run, run_name
 from models.errors import GroupError
 from models.group import load_group
 from models.leftovers import clear
@@ -107,7 +107,7 @@ def maintain(
                 done[stage] = f"failed: {error}"
                 failures.append(f"{stage}: {error}")
             progress.add(1)
-    create_table_artifact(key="maintain", description="What was done", table=[done])
+    at_best(lambda: create_table_artifact(key="maintain", description="What was done", table=[done]))
     if failures:
         return Failed(message="; ".join(failures))
     return Completed(message="; ".join(f"{stage}: {what}" for stage, what in done.items()))

@@ -4,6 +4,8 @@ It must not know what the processes do, but for one: Prefect's server ends last,
 ended.
 """
 
+import os
+import signal
 import sys
 import threading
 import time
@@ -35,19 +37,20 @@ class InTurn(Manager):  # type: ignore[misc]  # honcho has no types
             threading.Thread(target=self._end, daemon=True).start()
 
     def _end(self) -> None:
-        self._tell(self._processes.keys() - {LAST})
-        give_up_at = time.monotonic() + HANDOVER_S
-        while not self._ended(self._processes.keys() - {LAST}) and time.monotonic() < give_up_at:
+        self._end_all(self._processes.keys() - {LAST})
+        self._end_all({LAST})
+
+    def _end_all(self, names: Collection[str]) -> None:
+        """Tell processes to end, one that has just been started once its number is known, and wait for them."""
+        untold, give_up_at = set(names), time.monotonic() + HANDOVER_S
+        while not all("returncode" in self._processes[name] for name in names) and time.monotonic() < give_up_at:
+            for name in sorted(untold):
+                process = self._processes[name]
+                if (pid := process.get("pid")) is not None:
+                    untold.remove(name)
+                    if "returncode" not in process:
+                        self._procmgr.terminate(pid)
             time.sleep(0.1)
-        self._tell({LAST})
-
-    def _tell(self, names: Collection[str]) -> None:
-        for name in sorted(names):
-            if not self._ended([name]) and (pid := self._processes[name].get("pid")) is not None:
-                self._procmgr.terminate(pid)
-
-    def _ended(self, names: Collection[str]) -> bool:
-        return all("returncode" in self._processes[name] for name in names)
 
 
 def main() -> None:
@@ -56,8 +59,17 @@ def main() -> None:
     manager = InTurn()
     for name, command in parse_procfile(Path("Procfile").read_text()).processes.items():
         manager.add_process(name, command)
+    signal.signal(signal.SIGHUP, _hang_up)
     manager.loop()
     sys.exit(manager.returncode)
+
+
+def _hang_up(*_: object) -> None:
+    """End as by Ctrl-C when the terminal is closed; nothing can be printed any more, and honcho would try."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,14 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from flows.errors import StartError
 from flows.shards import Scored, Shard
 from flows.up import require_ray
 from flows.workers import ShardFuture, Submit
 from storage.place import Place
-from storage.settings import PROCESSES
+from storage.settings import PROCESSES, is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -180,4 +181,11 @@ def _require_usable(cluster: Cluster, nodes: list[dict[str, Any]], place: Place)
         raise StartError(
             f"AUDIOPHILE_DATA={place.url}: is a folder of this host, and the Ray cluster at {cluster.address} has "
             f"others ({', '.join(sorted(elsewhere))}). Keep the lake in a bucket: AUDIOPHILE_DATA=s3://bucket/prefix"
+        )
+    prefect = os.environ.get("PREFECT_API_URL", "")
+    if elsewhere and is_loopback(urlsplit(prefect).hostname or ""):
+        raise StartError(
+            f"PREFECT_API_URL={prefect}: is this host alone, and the Ray cluster at {cluster.address} has others "
+            f"({', '.join(sorted(elsewhere))}), whose shards tell Prefect how they are. Start the flows by "
+            "`python -m flows.up worker` (or `flows`) with PREFECT_API_URL=http://<head>:4200/api"
         )

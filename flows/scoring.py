@@ -7,7 +7,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from itertools import count
+from typing import Any, Final
 from uuid import UUID
 
 from prefect import task
@@ -28,6 +29,9 @@ from models.group import ModelSpec
 from storage.place import Place
 from storage.settings import PROCESSES, Settings
 
+MOST_SHOWN: Final = 100
+"""Shards of a pool that are shown as tasks: Prefect's server and UI are slow with more, and the others go as these."""
+
 
 def score(
     plan: Plan,
@@ -45,8 +49,7 @@ def score(
     def on_scored(scored: Scored) -> bool:
         on_done(scored)
         refused.update(scored.refused)
-        progress.add(scored.audio_s)
-        return is_given_up()
+        return progress.add(scored.audio_s) and is_given_up()
 
     def usable() -> tuple[ModelSpec, ...]:
         return tuple(spec for spec in specs if spec.name not in refused)
@@ -72,6 +75,7 @@ def score(
         with ray_cluster(settings.runner, place) as cluster:
             pool = partial(cluster.pool, score_task, parameters)
             outcome = run(pool=pool, workers=cluster.cpus, give_up=cluster.give_up)
+    progress.show()
     reason = "the process that scored it ended: the recording may need more memory than there is"
     outcome.scored += [
         failed(shard, place=place, specs=usable(), reference=reference, reason=reason) for shard in outcome.killers
@@ -105,11 +109,13 @@ def processes(parameters: Callable[[Shard], dict[str, Any]], workers: int) -> It
     """
     spawn = multiprocessing.get_context("spawn")
     threads: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=2 * workers)  # some have yet to say the end
+    shown = count()
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=begin_scoring) as pool, threads:
 
         def submit(shard: Shard) -> Future[Scored]:
             future = pool.submit(score_shard, **parameters(shard))
-            threads.submit(show_task, {"shard": shard, "future": future})
+            if next(shown) < MOST_SHOWN:
+                threads.submit(show_task, {"shard": shard, "future": future})
             return future
 
         yield submit

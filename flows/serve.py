@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import httpx
 from prefect.client.orchestration import get_client
@@ -20,8 +20,8 @@ from flows.leftovers import crash_leftovers, runs_here
 from flows.notify import ensure_automation
 from flows.reconciler import TAG, Reconciler, ensure_zombie_automation
 from flows.runs import end_quietly
-from flows.up import require_notify_url, require_ray, require_store, require_watched
-from flows.warm import start_warm
+from flows.up import SERVICES, require_notify_url, require_ray, require_store, require_watched
+from flows.warm import end_warm, start_warm
 from storage.availability import try_all_again
 from storage.errors import StorageError
 from storage.lake import open_store
@@ -47,8 +47,9 @@ def main() -> None:
         try_all_again(open_store(settings.place))
         wait_for_server(settings.prefect_url)
         Reconciler(here=runs_here).start()
-        while serve_while_there(settings):
+        if serve_while_there(settings):
             wait_for_server(settings.prefect_url, math.inf)
+            start_anew()
     except (FlowError, StorageError) as error:
         sys.exit(f"audiophile: {error}")
     except (KeyboardInterrupt, TerminationSignal):
@@ -79,6 +80,17 @@ def serve_while_there(settings: Settings) -> bool:
         get_logger(TAG).warning("Prefect's server is away, and waited for: %s: %s", type(error).__name__, error)
         return True
     return False
+
+
+def start_anew() -> NoReturn:
+    """Replace this process by a new one of its kind.
+
+    What Prefect's runner has started besides goes on with its process (3.8.8): its server for health checks keeps the
+    port from the next one's, and says for ever that it is not well.
+    """
+    end_warm()
+    sys.stdout.flush()
+    os.execv(sys.executable, SERVICES["flows"])  # noqa: S606
 
 
 class EndingRunner(Runner):

@@ -9,6 +9,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 
+from flows.story import at_best
+
 T = TypeVar("T")
 
 
@@ -23,14 +25,18 @@ def run_stage(name: str, work: Callable[[], T]) -> T:
 
 
 def ask_for_run(name: str, *, otherwise: str, **arguments: Any) -> None:
-    """Ask for a run of the flow `name`, and do not wait for it.
+    """Ask for a run of the flow `name`, and do not wait for it; a server that is away is not asked.
 
     Args:
         name: Of the flow, and of its deployment.
         otherwise: What it means that there is no such deployment.
         arguments: Of `run_deployment`.
     """
-    try:
-        run_deployment(f"{name}/{name}", timeout=0, as_subflow=False, **arguments)
-    except ObjectNotFound:
-        get_run_logger().warning("no deployment %s/%s: %s", name, name, otherwise)
+
+    def ask() -> None:
+        try:
+            run_deployment(f"{name}/{name}", timeout=0, as_subflow=False, **arguments)
+        except ObjectNotFound:
+            get_run_logger().warning("no deployment %s/%s: %s", name, name, otherwise)
+
+    at_best(ask)

@@ -6,18 +6,18 @@ automations, and told once at most; what must miss none reads GET /api/events.
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from httpx import HTTPError
+from httpx import HTTPError, TimeoutException
 from prefect import get_run_logger
 from prefect.artifacts import create_link_artifact
 from prefect.client.orchestration import get_client
-from prefect.context import SettingsContext, get_settings_context
+from prefect.context import SettingsContext, SyncClientContext, get_settings_context
 from prefect.events import emit_event
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import PrefectException
@@ -25,7 +25,12 @@ from prefect.runtime import flow_run
 
 from storage.log import LogEntry
 
+T = TypeVar("T")
+
 LONGEST_NAME: Final = 150
+REQUEST_S: Final = 10.0
+SILENT_S: Final = 120.0
+"""For so long nothing is told to a server that has not answered in time: work would wait for it again and again."""
 MOST_EVENTS: Final = 20
 """Rejected files of one run that are told one by one; the others are a number."""
 
@@ -64,25 +69,30 @@ def run_name() -> str:
 def name_run(name: str) -> None:
     """Name the run under way."""
     run_id = flow_run.get_id()
-    if run_id is not None:
-        with at_best(), get_client(sync_client=True) as client:
+
+    def rename() -> None:
+        with get_client(sync_client=True) as client:
             client.update_flow_run(UUID(str(run_id)), name=name[:LONGEST_NAME])
+
+    if run_id is not None:
+        at_best(rename)
 
 
 def is_given_up() -> bool:
     """Say whether Prefect's server takes the run under way for ended, as after a sleep: others may be at its work."""
     run_id = flow_run.get_id()
-    if run_id is not None:
-        with at_best(), get_client(sync_client=True) as client:
+
+    def has_ended() -> bool:
+        with get_client(sync_client=True) as client:
             state = client.read_flow_run(UUID(str(run_id))).state
             return state is not None and state.is_final()
-    return False
+
+    return run_id is not None and at_best(has_ended) is True
 
 
 def link(key: str, url: str, text: str, description: str) -> None:
     """Show a link among the run's artifacts."""
-    with at_best():
-        create_link_artifact(url, link_text=text, key=key, description=description)
+    at_best(lambda: create_link_artifact(url, link_text=text, key=key, description=description))
 
 
 def tell_reference(reference: UUID, entry: LogEntry | None, public_url: str) -> None:
@@ -137,10 +147,8 @@ class Rejections:
 
 
 def _emit(event: str, resource: str, name: str, payload: Mapping[str, Any]) -> None:
-    with at_best():
-        emit_event(
-            event, resource={"prefect.resource.id": resource, "prefect.resource.name": name}, payload=dict(payload)
-        )
+    named = {"prefect.resource.id": resource, "prefect.resource.name": name}
+    at_best(lambda: emit_event(event, resource=named, payload=dict(payload)))
 
 
 def _leave() -> None:
@@ -150,27 +158,49 @@ def _leave() -> None:
     level = log.level
     log.setLevel(logging.ERROR)  # it warns whenever something is left to send, which is why it is called
     try:
-        with at_best():
-            worker.drain()
+        at_best(worker.drain)
     finally:
         log.setLevel(level)
 
 
-@contextmanager
-def at_best() -> Iterator[None]:
-    """Within the context, a server that cannot be told is a line in the log, and work goes on.
+@dataclass(slots=True)
+class _Silence:
+    """Until when nothing is told, by time.monotonic."""
 
-    Prefect's client would try for a minute to reach a server that was there before (3.8.8), and work would wait for it.
+    until: float = 0.0
+
+
+_silence = _Silence()
+
+
+def at_best(telling: Callable[[], T]) -> T | None:
+    """Tell Prefect's server something: one that cannot be told is a line in the log, and work goes on.
+
+    Prefect's client would try for a minute to reach a server that was there before (3.8.8), and for minutes where
+    nothing comes back, and work would wait for it.
     """
+    if time.monotonic() < _silence.until:
+        return None
     try:
         with _impatient():
-            yield
+            return telling()
     except (HTTPError, PrefectException, OSError) as error:
-        get_run_logger().warning("Prefect's server could not be told: %s", error)
+        get_run_logger().warning("Prefect's server could not be told: %s", str(error) or type(error).__name__)
+        if isinstance(error, TimeoutException):
+            _silence.until = time.monotonic() + SILENT_S
+    return None
 
 
-def _impatient() -> SettingsContext:
-    """Return a context with one retry of Prefect's client; `temporary_settings` would validate all, for 0.1 s."""
-    before = get_settings_context()
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """Have Prefect's client of this run give up soon; `temporary_settings` would validate all settings, for 0.1 s."""
+    before, run = get_settings_context(), SyncClientContext.get()
     client = before.settings.client.model_copy(update={"max_retries": 1})
-    return SettingsContext(profile=before.profile, settings=before.settings.model_copy(update={"client": client}))
+    settings = before.settings.model_copy(update={"client": client})
+    with ExitStack() as stack:
+        stack.enter_context(SettingsContext(profile=before.profile, settings=settings))
+        if run is not None:
+            asking = run.client._client  # which has its limits from when the run began
+            stack.callback(setattr, asking, "timeout", asking.timeout)
+            asking.timeout = REQUEST_S
+        yield

@@ -92,6 +92,11 @@ class WarmStarts:
             writer.close()
         return run
 
+    def end(self) -> None:
+        """End the warm process; what it has forked goes on."""
+        self._control.close()
+        os.waitpid(self._warm, 0)
+
     async def _forked(
         self, env: Mapping[str, str], cwd: Any
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, ForkedRun]:
@@ -185,6 +190,13 @@ def start_warm() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     _name_process(_WARM_NAME)
     _become(_Warm(theirs).serve())
+
+
+def end_warm() -> None:
+    """End the warm process, if there is one; runs go on."""
+    starts = getattr(_STARTER.run_process, "__self__", None)
+    if isinstance(starts, WarmStarts):
+        starts.end()
 
 
 def _can_fork() -> bool:

@@ -88,8 +88,9 @@ def run_shards(
 ) -> Outcome:
     """Run shards, and after them the suspects one at a time, until all are done or the budget is spent.
 
-    A process that dies breaks its pool, and tells not which shard killed it: those that were under way become suspects,
-    one recording each, and run alone in a new pool; and one that kills again does so model by model.
+    A process that dies breaks its pool, and tells not which shard killed it: those that were under way run alone in a
+    new pool, one recording each, and one that kills again model by model. They run before what waits: else a budget
+    that never reaches them would have the next run begin with the same shards, and break on them, again and again.
 
     On SIGTERM no more is started and what is under way is given up, so that what is done can be published at once.
 
@@ -106,18 +107,19 @@ def run_shards(
     outcome = Outcome()
     started = time.monotonic()
     shown = _Shown(on_scored, worth, give_up)
-    waiting, lonely = deque(shards), deque(suspects)
+    lonely, waiting, last = queues = deque[Shard](), deque(shards), deque(suspects)
     first = True
     with told_to_end() as ending:
-        while outcome.error is None and (waiting or lonely) and (first or time.monotonic() - started < budget_s):
+        while outcome.error is None and any(queues) and (first or time.monotonic() - started < budget_s):
             first = False
-            queue, at_a_time = (waiting, workers) if waiting else (lonely, 1)
-            alone = queue is lonely
+            queue = lonely or waiting or last
+            alone = queue is not waiting
+            at_a_time = 1 if alone else workers
             with pool() as submit:
                 broken = _drain(queue, at_a_time, submit, started + budget_s, outcome, shown, ending)
             if ending.is_wanted:
                 outcome.is_ended = True
-                log.warning("told to end: %d shards are left to the next run", len(waiting) + len(lonely) + len(broken))
+                log.warning("told to end: %d shards are left to the next run", sum(map(len, queues)) + len(broken))
                 break
             for shard in broken:
                 parts = shard.parts()

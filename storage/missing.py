@@ -24,7 +24,8 @@ kept AS (SELECT file_id, model, model_version, max(seq) AS seq FROM answers WHER
 read AS (SELECT file_id, model, list(seq) AS seqs FROM kept GROUP BY ALL)
 SELECT f.file_id, f.sha256, f.duration_s, f.ingested_at, w.model, w.model_version,
        CASE WHEN {again} THEN 0 ELSE coalesce(a.tries, 0) END AS tries,
-       CASE WHEN NOT {again} THEN k.seq END AS kept_seq, CASE WHEN NOT {again} THEN r.seqs END AS read_seqs
+       CASE WHEN NOT {again} THEN k.seq END AS kept_seq, CASE WHEN NOT {again} THEN r.seqs END AS read_seqs,
+       coalesce(a.state <> 'failed', false) AS is_there
 FROM files f CROSS JOIN wanted w
 LEFT JOIN newest a USING (file_id, model, model_version)
 LEFT JOIN kept k USING (file_id, model, model_version)
@@ -49,7 +50,8 @@ class Missing:
     """A model's answer that a recording's latest reference lacks.
 
     `kept_seq` names the newest log entry that holds the answer all the same: it is carried, not computed. `read_seqs`
-    name those with the model's answers of any version, the newest of each, whose texts may still be good.
+    name those with the model's answers of any version, the newest of each, whose texts may still be good. `is_there`:
+    the latest reference has the answer, and it is computed again all the same.
     """
 
     file_id: UUID
@@ -61,6 +63,7 @@ class Missing:
     tries: int  # that failed so far
     kept_seq: int | None
     read_seqs: tuple[int, ...]
+    is_there: bool
 
 
 def missing(

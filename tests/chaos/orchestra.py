@@ -27,7 +27,7 @@ from storage.log import LogEntry, read_entries
 from storage.settings import Settings
 from storage.verify import verify
 from tests import asterisk
-from tests.system.service import PROJECT, environment
+from tests.system.service import PROJECT, environment, free_port
 from tests.waiting import wait_for
 
 T = TypeVar("T")
@@ -46,6 +46,8 @@ class Orchestra:
         self.environment["PHRASES"] = "goodbye,messages"
         given = {name: self.environment[name] for name in ("AUDIOPHILE_DATA", "PREFECT_PORT", "API_PORT")}
         self.environment |= environment_of_up(Settings(_env_file=None, **given))
+        self.environment |= {"PREFECT_RUNNER_SERVER_ENABLE": "true", "PREFECT_RUNNER_SERVER_PORT": str(free_port())}
+        self.environment["PREFECT_RUNNER_SERVER_MISSED_POLLS_TOLERANCE"] = "20"  # of 3 s
         self.project, self.data = phrases_only(folder / "project"), folder / "data"
         self.lake = Lake.open(self.data)
         self.prefect = httpx.Client(base_url=self.environment["PREFECT_API_URL"], timeout=60)
@@ -120,6 +122,10 @@ class Orchestra:
 
     def file(self, file_id: str) -> dict[str, Any]:
         return self.api.get(f"/api/files/{file_id}").raise_for_status().json()
+
+    def is_well(self) -> bool:
+        """Ask flows.serve for its health, as docker-compose.yml does."""
+        return httpx.get(f"http://localhost:{self.environment['PREFECT_RUNNER_SERVER_PORT']}/health").is_success
 
     def notes(self) -> int:
         """How many shards are scored and not published."""

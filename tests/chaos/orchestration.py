@@ -1,7 +1,7 @@
 """Runs, the service and Prefect's server are killed, stopped and away: nothing is lost or done twice, and work goes on.
 
 Real processes, the real schedule of two minutes, real recordings with the models of the group, and one process that
-scores. The two cases that mostly wait run beside the others, over a lake and a server of their own.
+scores. The cases that mostly wait run beside the others, over a lake and a server of their own.
 """
 
 import math
@@ -29,6 +29,7 @@ AWAY_S = 600.0
 ASLEEP_S = 290.0  # more than two intervals
 HANDOVER_S = 30.0
 LONG_S = 120.0
+HUNG_S = 240.0
 
 
 def run(seed: int, folder: Path, *, quick: bool) -> Result:
@@ -44,7 +45,7 @@ def run(seed: int, folder: Path, *, quick: bool) -> Result:
 
     lanes = [one_by_one]
     if not quick:
-        lanes.append(lambda: _lane(result, folder / "waiting", seed + 1, [asleep, server_away]))
+        lanes.append(lambda: _lane(result, folder / "waiting", seed + 1, [asleep, server_hung, server_away]))
     threads = [threading.Thread(target=lane) for lane in lanes]
     for thread in threads:
         thread.start()
@@ -77,6 +78,7 @@ def _hold(result: Result, orchestra: Orchestra, case: Case) -> None:
     name = case.__name__
     before, again_before, started = _pairs(orchestra), scored_again(orchestra.lake), time.monotonic()
     figures = case(orchestra)
+    kills = figures.pop("kills", 1)
     unanswered = orchestra.settle()
     after = _pairs(orchestra)
     lost = [*unanswered, *(before.keys() - after.keys())]
@@ -90,8 +92,8 @@ def _hold(result: Result, orchestra: Orchestra, case: Case) -> None:
     result.findings.lost += [f"{name}: {one}" for one in lost]
     result.findings.duplicated += [f"{name}: {pair}" for pair in twice]
     result.findings.damaged += [f"{name}: {problem}" for problem in orchestra.problems()]
-    if shards > 1:
-        result.problems.append(f"{name}: {shards} shards were scored again")
+    if shards > kills:  # one process scores
+        result.problems.append(f"{name}: {shards} shards were scored again, by {kills} strikes")
     print(name, figures, flush=True)
 
 
@@ -121,7 +123,8 @@ def run_killed(orchestra: Orchestra) -> dict[str, Any]:
 def run_killed_again(orchestra: Orchestra) -> dict[str, Any]:
     """Likewise, and the run that follows it as well."""
     figures = [run_killed(orchestra), run_killed(orchestra)]
-    return {name: max(each[name] for each in figures) for name in ("scored_before", "resumed_after_s", "under_way")}
+    sums = {name: sum(each[name] for each in figures) for name in ("scored_before", "under_way")}
+    return sums | {"resumed_after_s": max(each["resumed_after_s"] for each in figures), "kills": len(figures)}
 
 
 def killed_early(orchestra: Orchestra) -> dict[str, Any]:
@@ -130,7 +133,7 @@ def killed_early(orchestra: Orchestra) -> dict[str, Any]:
     orchestra.send(RECORDINGS)
     for flow in ("ingest", "infer"):
         orchestra.kill_early(flow)
-    return {"under_way": 1, "resumed_after_s": orchestra.resumed(now())}
+    return {"under_way": 1, "resumed_after_s": orchestra.resumed(now())}  # at most: it may have scored nothing yet
 
 
 def serve_killed(orchestra: Orchestra) -> dict[str, Any]:
@@ -272,7 +275,25 @@ def server_away(orchestra: Orchestra) -> dict[str, Any]:
     orchestra.start("prefect")
     figures = {"away_s": round((back - since).total_seconds()), "sent_meanwhile": sent}
     figures |= {"published_after_s": published_after_s, "serve_lived": orchestra.processes["serve"].poll() is None}
-    return figures | {"resumed_after_s": orchestra.resumed(back)}
+    figures["resumed_after_s"] = orchestra.resumed(back)
+    orchestra.wait("health of what serves", orchestra.is_well, 120)
+    return figures
+
+
+def server_hung(orchestra: Orchestra) -> dict[str, Any]:
+    """Stop Prefect's server, which then takes requests and answers none, with a run in hand."""
+    _in_hand(orchestra)
+    since, references = now(), len(orchestra.entries("refresh"))
+    tree = orchestra.tree("prefect")
+    for each in tree:
+        each.suspend()
+    try:
+        orchestra.wait("reference of the run in hand", lambda: len(orchestra.entries("refresh")) > references, HUNG_S)
+        figures = {"published_after_s": round((now() - since).total_seconds(), 1)}
+    finally:
+        for each in tree:
+            each.resume()
+    return figures | {"resumed_after_s": orchestra.resumed(now())}
 
 
 def ctrl_c(result: Result, folder: Path) -> None:

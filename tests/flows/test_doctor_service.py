@@ -17,7 +17,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import State
 from prefect.client.schemas.schedules import IntervalSchedule
-from prefect.states import Completed, Failed, Late, Pending
+from prefect.states import Completed, Failed, Late, Pending, Running
 
 from api import health
 from api.app import create_app
@@ -105,10 +105,11 @@ def set_state(server: SyncPrefectClient, name: str, state: State) -> None:
     server.set_flow_run_state(run.id, state, force=True)
 
 
-def run_of(server: SyncPrefectClient, name: str, state: State) -> None:
+def run_of(server: SyncPrefectClient, name: str, state: State) -> str:
     deployment = server.read_deployment_by_name(f"doctored/{name}")
     run = server.create_flow_run_from_deployment(deployment.id)
     server.set_flow_run_state(run.id, state, force=True)
+    return run.name
 
 
 def test_a_schedule_that_never_fires_fails_and_one_that_does_is_well(
@@ -120,6 +121,11 @@ def test_a_schedule_that_never_fires_fails_and_one_that_does_is_well(
     assert "no scheduled run has started within 360 s" in never.text
     run_of(server, name, Completed())
     assert schedule(prefect, name).level is Level.FAIL, "a run that somebody asked for proves nothing"
+    asked = run_of(server, name, Running())
+    waits = schedule(prefect, name)
+    assert waits.level is Level.WARN, "while it is under way, none of the schedule can be"
+    assert "which somebody asked for" in waits.text
+    set_state(server, asked, Completed())
     first, second = scheduled_runs(prefect, name, 2)
     set_state(server, first, Completed())
     assert schedule(prefect, name).level is Level.OK

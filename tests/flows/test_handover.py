@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from flows.asked import Asked
 from flows.handover import FOLDER, forget, note
 from flows.plan import Plan, make_plan
 from flows.refresh import Special, publish_refresh, record_group
 from storage.lake import Lake
 from storage.log import LogEntry
-from tests.flows.test_refresh import World
+from storage.missing import Again
+from tests.flows.test_refresh import MODELS, World
 
 
 def half_done(tmp_path: Path) -> tuple[World, int]:
@@ -87,3 +89,48 @@ def test_a_note_of_files_that_are_gone_or_damaged_stops_nothing(tmp_path: Path, 
     assert plan.left == ()
     assert sum(len(shard.jobs) for shard in plan.shards) == jobs, "it is computed again"
     assert world.lake.store.names(FOLDER) == []
+
+
+def test_what_a_run_that_computes_again_has_scored_of_what_is_missing_is_published_by_the_next(tmp_path: Path) -> None:
+    world, known = World(Lake.open(tmp_path)), 2
+    for _ in range(known):
+        world.ingest()
+    record_group(world.lake, world.index, world.specs(), uuid.uuid4())
+    assert publish(world, make_plan(world.index, lake=world.lake)) is not None
+    world.ingest()
+    world.index.catch_up()
+    everything = Asked(Again(frozenset(world.latest), frozenset(MODELS)))
+    shard = make_plan(world.index, asked=everything, lake=world.lake).shards[0]
+    assert len(shard.jobs) == 2, "the newest, which nobody has scored, and one that is there"
+    note(world.lake.store, world.score_all(shard.jobs, uuid.uuid4()))  # and then it died
+    scored = dict(world.computed)
+    plan = make_plan(world.index, lake=world.lake)
+    assert (plan.shards, plan.recordings) == ([], 1)
+    entry = publish(world, plan)
+    assert entry is not None
+    assert world.computed == scored, "nothing is scored again"
+    assert {row["file_id"] for row in world.index.query("SELECT file_id FROM coverage WHERE seq = ?", [entry.seq])} == {
+        job.file_id for job in shard.jobs if world.computed[job.file_id, MODELS[0], "many"] == 1
+    }
+
+
+def test_what_is_asked_for_again_is_computed_and_taken_from_no_note(tmp_path: Path) -> None:
+    world, jobs = half_done(tmp_path)
+    assert publish(world, make_plan(world.index, lake=world.lake)) is not None
+    everything = Asked(Again(frozenset(world.latest), frozenset(MODELS)))
+    plan = make_plan(world.index, asked=everything, lake=world.lake)
+    note(world.lake.store, world.score(plan.shards[0].jobs[0], uuid.uuid4()))
+    plan = make_plan(world.index, asked=everything, lake=world.lake)
+    assert plan.left == ()
+    assert sum(len(shard.jobs) for shard in plan.shards) == jobs
+
+
+def test_a_note_of_two_versions_is_not_mixed_with_what_is_computed(tmp_path: Path) -> None:
+    world, jobs = half_done(tmp_path)
+    world.group[MODELS[0]] = ("fewer", True)
+    record_group(world.lake, world.index, world.specs(), uuid.uuid4())
+    plan = make_plan(world.index, lake=world.lake)
+    assert plan.left == ()
+    assert publish(world, plan) is not None
+    rows = world.index.query("SELECT file_id, model FROM coverage")
+    assert len(rows) == len({(row["file_id"], row["model"]) for row in rows}) == 2 * jobs

@@ -3,7 +3,7 @@
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -83,8 +83,11 @@ class World:
         )
 
     def score(self, job: Job, reference: uuid.UUID) -> Scored:
+        return self.score_all([job], reference)
+
+    def score_all(self, jobs: Sequence[Job], reference: uuid.UUID) -> Scored:
         coverage, found = [], []
-        for model in job.tries:
+        for job, model in ((one, name) for one in jobs for name in one.tries):
             version = self.group[model][0]
             self.computed[job.file_id, model, version] += 1
             said = labels(model, version, job.file_id)
@@ -98,7 +101,7 @@ class World:
             "predictions": table_from_rows("predictions", found),
         }
         files = write_tables(self.lake.store, reference, uuid.uuid4(), tables)
-        return Scored(files, 1, 0, len(found), 0, job.duration_s)
+        return Scored(files, len(jobs), 0, len(found), 0, sum(job.duration_s for job in jobs))
 
     def refresh(self, *, held: bool = False) -> None:
         enabled = {name: version for name, (version, on) in self.group.items() if on}

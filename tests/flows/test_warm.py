@@ -140,3 +140,21 @@ def test_a_run_outlives_a_killed_service_and_the_warm_process_does_not(serving: 
     assert psutil.wait_procs([warm], timeout=60)[1] == []
     assert forked.is_running()
     assert serving.told(run)["word"] == "left alone"
+
+
+ANEW = """
+import os, sys
+import flows.serve
+from flows.warm import start_warm
+start_warm()
+says = "import os, psutil; print(os.getpid(), psutil.Process().children())"
+flows.serve.SERVICES["flows"] = [sys.executable, "-c", says]
+print(os.getpid(), flush=True)
+flows.serve.start_anew()
+"""
+
+
+def test_what_serves_begins_anew_as_the_same_process_without_the_warm_one() -> None:
+    told = subprocess.run([sys.executable, "-c", ANEW], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    before, after = told.splitlines()
+    assert after == f"{before} []"

@@ -70,6 +70,19 @@ def test_a_recording_that_kills_its_process_is_found_and_the_others_are_scored()
     assert outcome.error is None
 
 
+def test_a_killer_among_the_newest_is_found_though_the_run_never_comes_to_the_end() -> None:
+    shards, _ = cut([job(KILLER_S), *(job(SHARD_AUDIO_S) for _ in range(200))])
+    seen: list[Scored] = []
+
+    def is_enough(scored: Scored) -> bool:
+        seen.append(scored)
+        return len(seen) == 100
+
+    outcome = run_shards(shards, [], pool=pool, workers=2, budget_s=60, on_scored=is_enough)
+    assert [shard.jobs[0].duration_s for shard in outcome.killers] == [KILLER_S]
+    assert outcome.is_ended
+
+
 def test_a_model_that_kills_its_process_is_found_and_the_others_answer() -> None:
     killing = job(MODEL_KILLER_S, models=("words", "scenes", "mood"))
     outcome = run([Shard(0, (job(), killing, job()))])
