@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from flows.errors import StartError
 from flows.infer import infer
 from flows.ingest import ingest
-from flows.ray_cluster import ray_cluster
+from flows.ray_cluster import Cluster, _require_usable, ray_cluster
 from flows.shards import Scored, Shard
 from flows.up import require_ray
 from flows.workers import Outcome
@@ -130,6 +131,20 @@ def test_a_cluster_of_other_hosts_needs_the_lake_in_a_bucket(monkeypatch: pytest
     monkeypatch.delenv("AUDIOPHILE_DATA")
     monkeypatch.setenv("AUDIOPHILE_RUNNER", "ray://[::1]:10001")
     assert read_settings().runner.startswith("ray://")
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:4200/api", "http://localhost:4200/api"])
+def test_a_cluster_of_other_hosts_needs_a_prefect_that_they_can_reach(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, place = Cluster("ray://head:10001", None, 2), Place("s3://bucket/lake", tmp_path)
+    here, there = ({"NodeManagerHostname": name} for name in (socket.gethostname(), "elsewhere.example.org"))
+    monkeypatch.setenv("PREFECT_API_URL", address)
+    _require_usable(cluster, [here], place)
+    with pytest.raises(StartError, match=r"PREFECT_API_URL=http://.*elsewhere\.example\.org.*<head>:4200/api"):
+        _require_usable(cluster, [here, there], place)
+    monkeypatch.setenv("PREFECT_API_URL", "http://head:4200/api")
+    _require_usable(cluster, [here, there], place)
 
 
 def test_without_the_extra_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
