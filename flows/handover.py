@@ -10,8 +10,8 @@ import hashlib
 import json
 import logging
 import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -36,11 +36,22 @@ class Left:
         path: Of its note.
         scored: What it came to.
         answers: Which answers that are.
+        failed: Which of them are failures.
     """
 
     path: str
     scored: Scored
     answers: frozenset[Answer]
+    failed: frozenset[Answer] = frozenset()
+
+    def part(self, owed: Container[tuple[UUID, str]]) -> "Left":
+        """Return it with the figures of what is owed alone."""
+        wanted = [answer for answer in self.answers if answer[:2] in owed]
+        if len(wanted) == len(self.answers):
+            return self
+        audio_s = self.scored.audio_s * len(wanted) / len(self.answers)
+        failures = len(self.failed.intersection(wanted))
+        return replace(self, scored=replace(self.scored, audio_s=audio_s, failures=failures))
 
 
 def note(store: Store, scored: Scored) -> str | None:
@@ -57,11 +68,16 @@ def note(store: Store, scored: Scored) -> str | None:
     return path
 
 
-def left(lake: Lake, rows: Iterable[Missing]) -> list[Left]:
+def left(lake: Lake, rows: Iterable[Missing], *, failures: bool = True) -> list[Left]:
     """Return what earlier runs have left of what is missing; other notes are of no use any more, and are removed.
 
     A note may say more than is missing, as that of a shard with what was asked for once more: the rest is passed over
     by who publishes. Of what is computed now, though, no answer may be there twice.
+
+    Args:
+        lake: Where notes are.
+        rows: What is missing.
+        failures: Whether a failure is an answer: not to somebody who asks for it again.
     """
     owed = {(row.file_id, row.model): None if row.is_there else row.model_version for row in rows}
     taken: set[tuple[UUID, str]] = set()
@@ -71,8 +87,9 @@ def left(lake: Lake, rows: Iterable[Missing]) -> list[Left]:
         each = _read(lake, path)
         versions = {(file_id, model): version for file_id, model, version in each.answers} if each else {}
         fits = all(owed.get(pair, version) == version for pair, version in versions.items())
-        if each is not None and fits and not versions.keys().isdisjoint(owed) and versions.keys().isdisjoint(taken):
-            found.append(each)
+        fits = fits and not versions.keys().isdisjoint(owed) and versions.keys().isdisjoint(taken)
+        if each is not None and fits and (failures or not each.failed):
+            found.append(each.part(owed))
             taken |= versions.keys()
         else:
             lake.store.remove(path)
@@ -105,7 +122,10 @@ def _read(lake: Lake, path: str) -> Left | None:
         if not all(_is_whole(lake, file) for file in files):
             log.warning("%s names files that are gone or damaged: what it says is computed again", path)
             return None
-        rows = read_tables(lake.store, files, "coverage").select(["file_id", "model", "model_version"]).to_pylist()
+        columns = ["file_id", "model", "model_version", "state"]
+        rows = read_tables(lake.store, files, "coverage").select(columns).to_pylist()
     except (KeyError, TypeError, ValueError):
         return None
-    return Left(path, scored, frozenset((row["file_id"], row["model"], row["model_version"]) for row in rows))
+    answers = {(row["file_id"], row["model"], row["model_version"]): row["state"] for row in rows}
+    failed = frozenset(answer for answer, state in answers.items() if state == "failed")
+    return Left(path, scored, frozenset(answers), failed)

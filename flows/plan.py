@@ -54,7 +54,7 @@ def make_plan(
     wanted = enabled_models(index) if enabled is None else enabled
     rows = missing(index, wanted, now or datetime.now(UTC), unavailable, again=asked.again)
     rows = [row for row in rows if asked.files is None or row.file_id in asked.files]
-    done = left(lake, rows) if rows and lake else []
+    done = left(lake, rows, failures=asked.again is None) if rows and lake else []
     answers = frozenset(answer for each in done for answer in each.answers)
     jobs = jobs_of(row for row in rows if (row.file_id, row.model, row.model_version) not in answers)
     shards, suspects = cut(jobs)

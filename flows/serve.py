@@ -28,6 +28,8 @@ from storage.lake import open_store
 from storage.settings import Settings, get_settings
 
 SERVER_WAIT_S: Final = 180.0
+ANEW: Final = "anew"
+"""The argument of a process that has replaced another: what was there when that began may be away for a while."""
 STEADY_S: Final = 60.0
 """What fails later was right before, so the server was away, even if it is back when that is told."""
 
@@ -39,16 +41,17 @@ def main() -> None:
         settings = get_settings()
         if "PREFECT_API_URL" not in os.environ:
             raise StartError("PREFECT_API_URL is not set: use `make up`, or name the Prefect server to serve for")
-        require_watched(settings)
+        is_anew = ANEW in sys.argv[1:]
         start_warm()  # before anything is used that must not be in a fork
-        require_notify_url(settings)
-        require_ray(settings.runner)
-        require_store(settings.place)
-        try_all_again(open_store(settings.place))
-        wait_for_server(settings.prefect_url)
+        if not is_anew:
+            require_watched(settings)
+            require_notify_url(settings)
+            require_ray(settings.runner)
+            require_store(settings.place)
+            try_all_again(open_store(settings.place))
+        wait_for_server(settings.prefect_url, math.inf if is_anew else SERVER_WAIT_S)
         Reconciler(here=runs_here).start()
         if serve_while_there(settings):
-            wait_for_server(settings.prefect_url, math.inf)
             start_anew()
     except (FlowError, StorageError) as error:
         sys.exit(f"audiophile: {error}")
@@ -83,14 +86,14 @@ def serve_while_there(settings: Settings) -> bool:
 
 
 def start_anew() -> NoReturn:
-    """Replace this process by a new one of its kind.
+    """Replace this process by a new one of its kind, which waits for Prefect's server.
 
     What Prefect's runner has started besides goes on with its process (3.8.8): its server for health checks keeps the
     port from the next one's, and says for ever that it is not well.
     """
     end_warm()
     sys.stdout.flush()
-    os.execv(sys.executable, SERVICES["flows"])  # noqa: S606
+    os.execv(sys.executable, [*SERVICES["flows"], ANEW])  # noqa: S606
 
 
 class EndingRunner(Runner):

@@ -5,6 +5,7 @@ automations, and told once at most; what must miss none reads GET /api/events.
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -30,7 +31,9 @@ T = TypeVar("T")
 LONGEST_NAME: Final = 150
 REQUEST_S: Final = 10.0
 SILENT_S: Final = 120.0
-"""For so long nothing is told to a server that has not answered in time: work would wait for it again and again."""
+"""For so long a server that has not answered in time is let alone: work would wait for it again and again."""
+ASKED_AFTER_S: Final = 30.0
+"""And for so long it is not asked whether others are at a run's work."""
 MOST_EVENTS: Final = 20
 """Rejected files of one run that are told one by one; the others are a number."""
 
@@ -87,7 +90,7 @@ def is_given_up() -> bool:
             state = client.read_flow_run(UUID(str(run_id))).state
             return state is not None and state.is_final()
 
-    return run_id is not None and at_best(has_ended) is True
+    return run_id is not None and at_best(has_ended, silent_s=ASKED_AFTER_S) is True
 
 
 def link(key: str, url: str, text: str, description: str) -> None:
@@ -148,7 +151,9 @@ class Rejections:
 
 def _emit(event: str, resource: str, name: str, payload: Mapping[str, Any]) -> None:
     named = {"prefect.resource.id": resource, "prefect.resource.name": name}
-    at_best(lambda: emit_event(event, resource=named, payload=dict(payload)))
+    at_best(
+        lambda: emit_event(event, resource=named, payload=dict(payload)), silent_s=0
+    )  # a thread of its own sends it
 
 
 def _leave() -> None:
@@ -165,21 +170,21 @@ def _leave() -> None:
 
 @dataclass(slots=True)
 class _Silence:
-    """Until when nothing is told, by time.monotonic."""
+    """When a server has not answered in time, by time.monotonic."""
 
-    until: float = 0.0
+    since: float = -math.inf
 
 
 _silence = _Silence()
 
 
-def at_best(telling: Callable[[], T]) -> T | None:
+def at_best(telling: Callable[[], T], silent_s: float = SILENT_S) -> T | None:
     """Tell Prefect's server something: one that cannot be told is a line in the log, and work goes on.
 
     Prefect's client would try for a minute to reach a server that was there before (3.8.8), and for minutes where
-    nothing comes back, and work would wait for it.
+    nothing comes back, and work would wait for it. For `silent_s` after that happened nothing is told.
     """
-    if time.monotonic() < _silence.until:
+    if time.monotonic() < _silence.since + silent_s:
         return None
     try:
         with _impatient():
@@ -187,7 +192,7 @@ def at_best(telling: Callable[[], T]) -> T | None:
     except (HTTPError, PrefectException, OSError) as error:
         get_run_logger().warning("Prefect's server could not be told: %s", str(error) or type(error).__name__)
         if isinstance(error, TimeoutException):
-            _silence.until = time.monotonic() + SILENT_S
+            _silence.since = time.monotonic()
     return None
 
 

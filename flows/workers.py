@@ -20,6 +20,8 @@ from flows.shards import Scored, Shard
 
 log = logging.getLogger(__name__)
 
+ALONE: Final = 1 / 3
+"""Of the budget: what may have killed a process runs for so long before what waits."""
 _TOLD: Final = -1  # in place of the number of a shard
 
 
@@ -89,8 +91,9 @@ def run_shards(
     """Run shards, and after them the suspects one at a time, until all are done or the budget is spent.
 
     A process that dies breaks its pool, and tells not which shard killed it: those that were under way run alone in a
-    new pool, one recording each, and one that kills again model by model. They run before what waits: else a budget
-    that never reaches them would have the next run begin with the same shards, and break on them, again and again.
+    new pool, one recording each, and one that kills again model by model. They run before what waits, for a part of the
+    budget: else one that never reaches them would have the next run begin with the same shards, and break on them,
+    again and again.
 
     On SIGTERM no more is started and what is under way is given up, so that what is done can be published at once.
 
@@ -106,17 +109,21 @@ def run_shards(
     """
     outcome = Outcome()
     started = time.monotonic()
-    shown = _Shown(on_scored, worth, give_up)
     lonely, waiting, last = queues = deque[Shard](), deque(shards), deque(suspects)
+    shown = _Shown(on_scored, worth, give_up, lambda: any(queues))
+    give_up_at, alone_s = started + budget_s, ALONE * budget_s
     first = True
     with told_to_end() as ending:
         while outcome.error is None and any(queues) and (first or time.monotonic() - started < budget_s):
             first = False
-            queue = lonely or waiting or last
+            began = time.monotonic()
+            goes_before = bool(lonely and waiting and alone_s > 0)
+            queue = lonely if goes_before else waiting or lonely or last
             alone = queue is not waiting
-            at_a_time = 1 if alone else workers
+            at_a_time, until = 1 if alone else workers, min(give_up_at, began + alone_s) if goes_before else give_up_at
             with pool() as submit:
-                broken = _drain(queue, at_a_time, submit, started + budget_s, outcome, shown, ending)
+                broken = _drain(queue, at_a_time, submit, until, outcome, shown, ending)
+            alone_s -= (time.monotonic() - began) * goes_before
             if ending.is_wanted:
                 outcome.is_ended = True
                 log.warning("told to end: %d shards are left to the next run", sum(map(len, queues)) + len(broken))
@@ -138,6 +145,7 @@ class _Shown:
     on_scored: Callable[[Scored], object]
     worth: Callable[[Shard], bool]
     give_up: Callable[[], None]
+    is_left: Callable[[], bool]  # whether anything waits
 
 
 def _drain(
@@ -186,7 +194,7 @@ def _drain(
             outcome.error = outcome.error or error
         else:
             outcome.scored.append(scored)
-            if shown.on_scored(scored) is True and (queue or running):
+            if shown.on_scored(scored) is True and (running or shown.is_left()):
                 ending.want()
 
 

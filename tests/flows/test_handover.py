@@ -1,6 +1,7 @@
 """What a run scored and did not live to publish is published by the next one, once, and not scored again."""
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from flows.asked import Asked
 from flows.handover import FOLDER, forget, note
 from flows.plan import Plan, make_plan
 from flows.refresh import Special, publish_refresh, record_group
+from flows.shards import failed
 from storage.lake import Lake
 from storage.log import LogEntry
 from storage.missing import Again
+from storage.place import Place
 from tests.flows.test_refresh import MODELS, World
 
 
@@ -123,6 +126,34 @@ def test_what_is_asked_for_again_is_computed_and_taken_from_no_note(tmp_path: Pa
     plan = make_plan(world.index, asked=everything, lake=world.lake)
     assert plan.left == ()
     assert sum(len(shard.jobs) for shard in plan.shards) == jobs
+
+
+def test_a_failure_that_was_noted_is_no_answer_to_who_asks_again(tmp_path: Path) -> None:
+    world = World(Lake.open(tmp_path))
+    for _ in range(2):
+        world.ingest()
+    record_group(world.lake, world.index, world.specs(), uuid.uuid4())
+    (shard,) = make_plan(world.index).shards
+    specs = world.specs().models
+    scored = failed(shard, place=Place.of(tmp_path), specs=specs, reference=uuid.uuid4(), reason="no memory")
+    note(world.lake.store, scored)
+    (taken,) = make_plan(world.index, lake=world.lake).left
+    assert (taken.scored.failures, taken.scored.audio_s) == (4, 100.0)
+    again = Asked(Again(frozenset({shard.jobs[0].file_id}), frozenset(MODELS)))
+    assert make_plan(world.index, asked=again, lake=world.lake).left == ()
+
+
+def test_of_a_note_that_says_more_than_is_missing_a_part_is_counted(tmp_path: Path) -> None:
+    world = World(Lake.open(tmp_path))
+    for _ in range(2):
+        world.ingest()
+    record_group(world.lake, world.index, world.specs(), uuid.uuid4())
+    (shard,) = make_plan(world.index).shards
+    note(world.lake.store, world.score_all(shard.jobs, uuid.uuid4()))
+    alone = [replace(shard, jobs=shard.jobs[:1])]
+    assert publish(world, Plan(alone, [], frozenset())) is not None
+    (taken,) = make_plan(world.index, lake=world.lake).left
+    assert taken.scored.audio_s == 50.0
 
 
 def test_a_note_of_two_versions_is_not_mixed_with_what_is_computed(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from prefect.concurrency import _leases
 
 from flows.runs import LEASE_ATTEMPTS, outlast_server
 from tests.system.service import PROJECT
+from tests.waiting import wait_for
 
 PROCESS = "trap 'sleep {seconds}; echo {name} >> order; exit 0' TERM; touch {name}.up; while :; do sleep 0.1; done"
 
@@ -53,6 +54,21 @@ main()
     command = [sys.executable, "-c", early]
     ended = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(PROJECT)}, timeout=60)  # noqa: PLW1510
     assert ended.returncode == 128 + signal.SIGTERM
+
+
+def test_nohup_keeps_it_going(tmp_path: Path) -> None:
+    (tmp_path / "Procfile").write_text("api: touch up; exec sleep 600")
+    processes = subprocess.Popen(
+        ["nohup", sys.executable, "-m", "flows.processes"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(PROJECT)}
+    )
+    try:
+        wait_for("the process", (tmp_path / "up").exists)
+        processes.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert processes.poll() is None
+    finally:
+        processes.terminate()
+        assert processes.wait(60) == 128 + signal.SIGTERM
 
 
 def test_a_run_renews_the_lease_of_its_slot_for_hours(monkeypatch: pytest.MonkeyPatch) -> None:

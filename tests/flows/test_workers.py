@@ -29,6 +29,9 @@ KILLER_S = 13.0  # a recording of this length ends its process
 MODEL_KILLER_S = 17.0  # and one of this length does where the model "scenes" hears it
 
 
+SLOW_S = 23.0  # and one of this length takes a fifth of a second
+
+
 SLEEPER_S = 19.0  # and one of this length takes for ever
 
 
@@ -44,7 +47,7 @@ def score(shard: Shard) -> Scored:
         os._exit(9)
     if any(job.duration_s < 0 for job in shard.jobs):
         raise ValueError("a model is not there")
-    time.sleep(600 if shard.jobs[0].duration_s == SLEEPER_S else 0.02)
+    time.sleep({SLEEPER_S: 600, SLOW_S: 0.2}.get(shard.jobs[0].duration_s, 0.02))
     return Scored((), len(shard.jobs), 0, 0, 0, shard.audio_s)
 
 
@@ -81,6 +84,28 @@ def test_a_killer_among_the_newest_is_found_though_the_run_never_comes_to_the_en
     outcome = run_shards(shards, [], pool=pool, workers=2, budget_s=60, on_scored=is_enough)
     assert [shard.jobs[0].duration_s for shard in outcome.killers] == [KILLER_S]
     assert outcome.is_ended
+
+
+def test_what_may_have_killed_a_process_leaves_most_of_the_budget_to_the_others() -> None:
+    slow = [job(SLOW_S) for _ in range(20)]  # 4 s one by one
+    waiting = [Shard(number, (job(),)) for number in range(1, 60)]
+    outcome = run([Shard(0, (job(KILLER_S), *slow)), *waiting], budget_s=3)
+    others = [scored for scored in outcome.scored if scored.audio_s == 1.0]
+    assert len(others) >= len(waiting) - 1, "a second of three goes to the slow ones; one was under way when it broke"
+
+
+def test_a_run_that_is_given_up_among_suspects_starts_nothing_of_what_waits() -> None:
+    shards = [Shard(0, (job(KILLER_S), job(2.0))), *[Shard(number, (job(),)) for number in range(1, 40)]]
+    given_up: list[Scored] = []
+
+    def is_given_up(scored: Scored) -> bool:
+        if scored.audio_s == 2.0:  # it runs alone, last of the suspects, and none of them is left
+            given_up.append(scored)
+        return bool(given_up)
+
+    outcome = run_shards(shards, [], pool=pool, workers=2, budget_s=60, on_scored=is_given_up)
+    assert outcome.is_ended
+    assert outcome.scored[-1].audio_s == 2.0
 
 
 def test_a_model_that_kills_its_process_is_found_and_the_others_answer() -> None:
