@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from tests.s3 import free_ports
 
 PROJECT = Path(__file__).parents[1]
@@ -49,6 +51,14 @@ class RayNodes:
         node = _node(["--address", self._gcs], self._folder / f"node-{len(self.joined)}.log", variables)
         self.joined.append(self._stack.enter_context(node))
         return len(self.joined) - 1
+
+    def scores(self, number: int) -> bool:
+        """Say whether a process of a node has begun to load models, so that it has a shard in hand."""
+        for each in psutil.Process(self.joined[number].pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error, OSError):
+                if "onnxruntime" in Path(f"/proc/{each.pid}/maps").read_text():
+                    return True
+        return False
 
     def kill(self, number: int) -> None:
         """End a node and all its processes, as a power cut would."""

@@ -85,9 +85,9 @@ def refreshes(result: Result, nodes: RayNodes) -> None:
 
 
 def strike(nodes: RayNodes, place: Place, result: Result) -> None:
-    """Kill a node once some shards have been written."""
+    """Kill a node that has a shard in hand, once some have been written."""
     store = Lake.open(place).store
-    while len(list(store.found("data/coverage"))) < KILLED_AFTER:
+    while len(list(store.found("data/coverage"))) < KILLED_AFTER or not nodes.scores(0):
         time.sleep(0.2)
     nodes.kill(0)
     result.kills["a node of the cluster"] += 1
