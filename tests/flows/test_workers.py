@@ -87,11 +87,18 @@ def test_a_killer_among_the_newest_is_found_though_the_run_never_comes_to_the_en
 
 
 def test_what_may_have_killed_a_process_leaves_most_of_the_budget_to_the_others() -> None:
-    slow = [job(SLOW_S) for _ in range(20)]  # 4 s one by one
-    waiting = [Shard(number, (job(),)) for number in range(1, 60)]
-    outcome = run([Shard(0, (job(KILLER_S), *slow)), *waiting], budget_s=3)
-    others = [scored for scored in outcome.scored if scored.audio_s == 1.0]
-    assert len(others) >= len(waiting) - 1, "a second of three goes to the slow ones; one was under way when it broke"
+    slow = [job(SLOW_S) for _ in range(20)]  # 4 s one by one, and they have 3
+    shards = [Shard(0, (job(KILLER_S), *slow)), *[Shard(number, (job(),)) for number in range(1, 60)]]
+    others: list[Scored] = []
+
+    def is_enough(scored: Scored) -> bool:
+        if scored.audio_s == 1.0:
+            others.append(scored)
+        return len(others) == 40
+
+    outcome = run_shards(shards, [], pool=pool, workers=2, budget_s=9, on_scored=is_enough)
+    assert outcome.is_ended
+    assert 0 < sum(scored.audio_s == SLOW_S for scored in outcome.scored) < len(slow)
 
 
 def test_a_run_that_is_given_up_among_suspects_starts_nothing_of_what_waits() -> None:
