@@ -161,21 +161,26 @@ def _drain(
     running: dict[int, tuple[Shard, ShardFuture]] = {}
     done: SimpleQueue[int] = SimpleQueue()
     broken: list[Shard] = []
-    number = 0
+    is_broken, number = False, 0
     ending.wake = partial(done.put, _TOLD)
     while True:
         while (
             queue
             and not ending.is_wanted
             and len(running) < at_a_time
-            and not broken
+            and not is_broken
             and outcome.error is None
             and (number == 0 or time.monotonic() < give_up_at)
         ):
             shard = queue.popleft()
             if not shown.worth(shard):
                 continue
-            future = submit(shard)
+            try:
+                future = submit(shard)
+            except BrokenProcessPool:  # a process has died just now, and nobody has told yet
+                queue.appendleft(shard)
+                is_broken = True
+                break
             running[number] = (shard, future)
             future.add_done_callback(partial(_note, done, number))
             number += 1
@@ -189,6 +194,7 @@ def _drain(
         try:
             scored = future.result()
         except BrokenProcessPool:
+            is_broken = True
             broken.append(shard)
         except Exception as error:
             outcome.error = outcome.error or error

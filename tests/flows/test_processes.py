@@ -24,7 +24,9 @@ def test_the_server_ends_last_and_none_is_killed_before_its_time(tmp_path: Path,
     lines = [f"{name}: {PROCESS.format(name=name, seconds=takes)}" for name, takes in seconds.items()]
     (tmp_path / "Procfile").write_text("\n".join(lines))
     processes = subprocess.Popen(
-        [sys.executable, "-m", "flows.processes"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(PROJECT)}
+        ["env", "--default-signal=HUP", sys.executable, "-m", "flows.processes"],  # the tests may run under nohup
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
     )
     try:
         while len(list(tmp_path.glob("*.up"))) < len(seconds):

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
@@ -172,6 +173,33 @@ def test_cutting_keeps_every_job_once_in_order_and_bounds_each_shard(durations: 
     for shard in shards:
         assert len(shard.jobs) <= SHARD_FILES
         assert len(shard.jobs) == 1 or shard.audio_s <= SHARD_AUDIO_S + 1e-6
+
+
+def test_a_pool_that_breaks_between_two_shards_is_made_anew_and_loses_none() -> None:
+    """As the executor does where an idle process dies: it refuses the next shard."""
+    pools = 0
+
+    @contextmanager
+    def breaking() -> Iterator[Submit]:
+        nonlocal pools
+        pools += 1
+        done = 0
+
+        def submit(shard: Shard) -> Future[Scored]:
+            nonlocal done
+            if done == 2:
+                raise BrokenProcessPool("it died")
+            done += 1
+            future: Future[Scored] = Future()
+            future.set_result(score(shard))
+            return future
+
+        yield submit
+
+    shards = [Shard(number, (job(),)) for number in range(5)]
+    outcome = run_shards(shards, [], pool=breaking, workers=1, budget_s=60, on_scored=lambda _: None)
+    assert outcome.recordings == 5
+    assert (pools, outcome.killers) == (3, [])
 
 
 def test_a_future_is_all_that_a_pool_needs_to_give() -> None:
