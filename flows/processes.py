@@ -38,7 +38,7 @@ class InTurn(Manager):  # type: ignore[misc]  # honcho has no types
 
     def _end(self) -> None:
         self._end_all(self._processes.keys() - {LAST})
-        self._end_all({LAST})
+        self._end_all(self._processes.keys() & {LAST})
 
     def _end_all(self, names: Collection[str]) -> None:
         """Tell processes to end, one that has just been started once its number is known, and wait for them."""
