@@ -151,9 +151,8 @@ class Rejections:
 
 def _emit(event: str, resource: str, name: str, payload: Mapping[str, Any]) -> None:
     named = {"prefect.resource.id": resource, "prefect.resource.name": name}
-    at_best(
-        lambda: emit_event(event, resource=named, payload=dict(payload)), silent_s=0
-    )  # a thread of its own sends it
+    # Whatever the server does: a thread sends it, and work does not wait.
+    at_best(lambda: emit_event(event, resource=named, payload=dict(payload)), silent_s=0)
 
 
 def _leave() -> None:

@@ -108,13 +108,12 @@ def run_shards(
         give_up: Ends what is under way on the pool, as if its processes had died.
     """
     outcome = Outcome()
-    started = time.monotonic()
     lonely, waiting, last = queues = deque[Shard](), deque(shards), deque(suspects)
     shown = _Shown(on_scored, worth, give_up, lambda: any(queues))
-    give_up_at, alone_s = started + budget_s, ALONE * budget_s
+    give_up_at, alone_s = time.monotonic() + budget_s, ALONE * budget_s
     first = True
     with told_to_end() as ending:
-        while outcome.error is None and any(queues) and (first or time.monotonic() - started < budget_s):
+        while outcome.error is None and any(queues) and (first or time.monotonic() < give_up_at):
             first = False
             began = time.monotonic()
             goes_before = bool(lonely and waiting and alone_s > 0)

@@ -19,12 +19,18 @@ from storage.place import Place
 from tests.flows.test_refresh import MODELS, World
 
 
-def half_done(tmp_path: Path) -> tuple[World, int]:
-    """A lake of three recordings, one of which a run has scored and noted before it died; and how many there are."""
+def ingested(tmp_path: Path, count: int) -> World:
+    """A lake of so many recordings that nothing has scored."""
     world = World(Lake.open(tmp_path))
-    for _ in range(3):
+    for _ in range(count):
         world.ingest()
     record_group(world.lake, world.index, world.specs(), uuid.uuid4())
+    return world
+
+
+def half_done(tmp_path: Path) -> tuple[World, int]:
+    """A lake of three recordings, one of which a run has scored and noted before it died; and how many there are."""
+    world = ingested(tmp_path, 3)
     jobs = [job for shard in make_plan(world.index).shards for job in shard.jobs]
     assert note(world.lake.store, world.score(jobs[0], uuid.uuid4())) is not None
     return world, len(jobs)
@@ -95,10 +101,7 @@ def test_a_note_of_files_that_are_gone_or_damaged_stops_nothing(tmp_path: Path, 
 
 
 def test_what_a_run_that_computes_again_has_scored_of_what_is_missing_is_published_by_the_next(tmp_path: Path) -> None:
-    world, known = World(Lake.open(tmp_path)), 2
-    for _ in range(known):
-        world.ingest()
-    record_group(world.lake, world.index, world.specs(), uuid.uuid4())
+    world = ingested(tmp_path, 2)
     assert publish(world, make_plan(world.index, lake=world.lake)) is not None
     world.ingest()
     world.index.catch_up()
@@ -129,10 +132,7 @@ def test_what_is_asked_for_again_is_computed_and_taken_from_no_note(tmp_path: Pa
 
 
 def test_a_failure_that_was_noted_is_no_answer_to_who_asks_again(tmp_path: Path) -> None:
-    world = World(Lake.open(tmp_path))
-    for _ in range(2):
-        world.ingest()
-    record_group(world.lake, world.index, world.specs(), uuid.uuid4())
+    world = ingested(tmp_path, 2)
     (shard,) = make_plan(world.index).shards
     specs = world.specs().models
     scored = failed(shard, place=Place.of(tmp_path), specs=specs, reference=uuid.uuid4(), reason="no memory")
@@ -144,10 +144,7 @@ def test_a_failure_that_was_noted_is_no_answer_to_who_asks_again(tmp_path: Path)
 
 
 def test_of_a_note_that_says_more_than_is_missing_a_part_is_counted(tmp_path: Path) -> None:
-    world = World(Lake.open(tmp_path))
-    for _ in range(2):
-        world.ingest()
-    record_group(world.lake, world.index, world.specs(), uuid.uuid4())
+    world = ingested(tmp_path, 2)
     (shard,) = make_plan(world.index).shards
     note(world.lake.store, world.score_all(shard.jobs, uuid.uuid4()))
     alone = [replace(shard, jobs=shard.jobs[:1])]
