@@ -194,12 +194,12 @@ def prefect() -> Iterator[FakePrefect]:
 
         def _answer(self, body: object) -> None:
             content = json.dumps(body).encode() if fake.well else b"<html>Another service lives here</html>"
+            fake.passwords.add(self.headers["Authorization"])
+            fake.requests.append(f"{self.command} {self.path}")  # before the answer, which brings the next request
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
-            fake.passwords.add(self.headers["Authorization"])
-            fake.requests.append(f"{self.command} {self.path}")
 
         def log_message(self, *_: object) -> None:
             pass
