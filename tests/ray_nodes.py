@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.loaded import has_loaded
 from tests.s3 import free_ports
 
 PROJECT = Path(__file__).parents[1]
@@ -54,11 +55,8 @@ class RayNodes:
 
     def scores(self, number: int) -> bool:
         """Say whether a process of a node has begun to load models, so that it has a shard in hand."""
-        for each in psutil.Process(self.joined[number].pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error, OSError):
-                if "onnxruntime" in Path(f"/proc/{each.pid}/maps").read_text():
-                    return True
-        return False
+        processes = psutil.Process(self.joined[number].pid).children(recursive=True)
+        return any(has_loaded(each, "onnxruntime") for each in processes)
 
     def kill(self, number: int) -> None:
         """End a node and all its processes, as a power cut would."""

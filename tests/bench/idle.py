@@ -23,6 +23,7 @@ from models.group import load_group
 from storage.settings import Settings
 from tests.bench.measures import Figures, p50, say, timed
 from tests.bench.settled import make_settled
+from tests.loaded import has_loaded
 from tests.system.service import Service, running
 
 SETTLE_S: Final = 330
@@ -70,7 +71,7 @@ def idle(service: Service) -> Figures:
     while time.monotonic() - began < MEASURED_S:
         time.sleep(SAMPLE_EVERY_S)
         samples.append(memory_of(service))
-        torch = torch or any("libtorch" in maps(process) for process in service.processes())
+        torch = torch or any(has_loaded(process, "libtorch") for process in service.processes())
     wall_s = time.monotonic() - began
     cost = cost_of(service).since(before)
     reference.append(import_prefect_s())
@@ -162,12 +163,6 @@ def kind_of(process: psutil.Process) -> str:
 def pss_mib(process: psutil.Process) -> float:
     lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
-
-
-def maps(process: psutil.Process) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{process.pid}/maps").read_text()
-    return ""
 
 
 def import_prefect_s() -> float:

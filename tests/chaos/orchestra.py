@@ -27,6 +27,7 @@ from storage.log import LogEntry, read_entries
 from storage.settings import Settings
 from storage.verify import verify
 from tests import asterisk
+from tests.loaded import has_loaded
 from tests.system.service import PROJECT, environment, free_port
 from tests.waiting import wait_for
 
@@ -141,8 +142,8 @@ class Orchestra:
     def run_process(self) -> psutil.Process:
         """Return the process of the run of infer: the one that has started what scores, which has a model loaded."""
         for each in self.tree("serve"):
-            with contextlib.suppress(psutil.Error, OSError):
-                if "onnxruntime" in Path(f"/proc/{each.pid}/maps").read_text():
+            with contextlib.suppress(psutil.Error):
+                if has_loaded(each, "onnxruntime"):
                     return each.parent()
         raise AssertionError("nothing scores")
 

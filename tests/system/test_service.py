@@ -1,6 +1,5 @@
 """The whole service as real processes: what the README promises a newcomer, and the phrase model through all of it."""
 
-import contextlib
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ import pytest
 from tests import asterisk
 from tests.bench.idle import import_prefect_s
 from tests.eval.metrics import FOUND
+from tests.loaded import has_loaded
 from tests.system.service import PROJECT, Service, running
 
 pytestmark = pytest.mark.system
@@ -234,9 +234,8 @@ def cost_of_one_cycle(service: Service) -> tuple[float, bool]:
             nonlocal torch
             children = warm.children(recursive=True)
             for child in children:
-                with contextlib.suppress(OSError):
-                    torch = "libtorch" in Path(f"/proc/{child.pid}/maps").read_text() or torch
-                    seen.add(child.pid)
+                torch |= has_loaded(child, "libtorch")
+                seen.add(child.pid)
             return (
                 not children
                 and len(seen) >= 2
