@@ -83,6 +83,7 @@ def runner_deployment(deployment: Deployment, started_at: datetime | None = None
     )
     if not isinstance(served, RunnerDeployment):  # `to_deployment` is a coroutine inside an event loop
         raise DeploymentError(f"{deployment.name}: cannot be made inside a running event loop")
+    served.work_pool_name = served.work_queue_name = None  # said, or the server keeps the pool of `prefect deploy`
     return served
 
 

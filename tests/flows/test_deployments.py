@@ -47,6 +47,18 @@ def registered() -> dict[str, DeploymentResponse]:
     return {one.name: one for one in found}
 
 
+def serve() -> dict[str, DeploymentResponse]:
+    """Register the deployments as what serves them does."""
+
+    async def apply() -> None:
+        for deployment in served:
+            await deployment.aapply()
+
+    served = [runner_deployment(one) for one in read_deployments()]
+    asyncio.run(apply())
+    return registered()
+
+
 def told(one: DeploymentResponse) -> dict[str, Any]:
     """What a deployment says of itself, but for where and from when on it runs."""
     limit = one.global_concurrency_limit
@@ -60,13 +72,7 @@ def told(one: DeploymentResponse) -> dict[str, Any]:
 def both(prefect_url: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """The deployments as they are served, and as `prefect deploy --all` makes them; the latter stay until the end."""
 
-    async def serve() -> None:
-        for deployment in served:
-            await deployment.aapply()
-
-    served = [runner_deployment(one) for one in read_deployments()]
-    asyncio.run(serve())
-    as_served = registered()
+    as_served = serve()
     prefect(prefect_url, "work-pool", "create", POOL, "--type", "process")
     prefect(prefect_url, "deploy", "--all")
     yield as_served, registered()
@@ -96,6 +102,14 @@ def test_a_worker_of_the_pool_runs_them_from_any_folder(
     printed = prefect(prefect_url, "worker", "start", "--pool", POOL, "--run-once", "--limit", "1", cwd=tmp_path)
     with lake.index() as index:
         assert [one.name for one in recordings(index)] == ["a.wav"], printed
+
+
+def test_serving_takes_them_back_from_the_pool(both: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Or a worker and what serves would both take their runs."""
+    _, deployed = both
+    for name, one in serve().items():
+        assert (one.id, one.work_pool_name, one.work_queue_name) == (deployed[name].id, None, None)
+        assert told(one) == told(deployed[name])
 
 
 def test_the_form_of_each_deployment_helps_with_its_parameters_and_bounds_them() -> None:
