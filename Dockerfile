@@ -31,4 +31,5 @@ RUN mkdir api features flows models storage && touch README.md \
  && if [ -n "$TORCH_INDEX" ]; then pip install -c constraints.txt --index-url "$TORCH_INDEX" torch torchaudio; fi \
  && pip install --only-binary :all: -c constraints.txt -e ".[$EXTRAS]"
 COPY --from=code /audiophile .
+ENV AUDIOPHILE_LOCAL=/data
 USER audiophile

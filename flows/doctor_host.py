@@ -101,6 +101,8 @@ def nearest(folder: Path) -> Path:
 
 def _look_at_watched(settings: Settings) -> Finding:
     watched = settings.watched_folder
+    if not settings.is_watched:
+        return ok("folder", "none is watched, as AUDIOPHILE_WATCH says: uploads only")
     if settings.file_path is None and not watched.is_dir():
         return warn("folder", f"FILE_PATH={watched}: not there yet; `make up` makes it")
     try:

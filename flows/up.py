@@ -19,7 +19,15 @@ from storage.errors import StorageError
 from storage.lake import open_store
 from storage.place import Place
 from storage.probe import require_conditional_writes
-from storage.settings import PROCESSES, Settings, get_settings, is_loopback, require_keys, require_writable
+from storage.settings import (
+    PROCESSES,
+    Settings,
+    get_settings,
+    is_loopback,
+    read_settings,
+    require_keys,
+    require_writable,
+)
 
 LOCAL: Final = ("localhost", "127.0.0.1")  # no proxy of the user's is asked for these
 SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,19}")
@@ -45,8 +53,8 @@ def main() -> None:
             os.environ.update(alone(sys.argv[1], settings))
             if sys.argv[1] == "worker":  # whose runs would fail one by one
                 require_writable(settings.local, local_setting(settings))
-                if settings.file_path is not None:  # by default uploads only: a folder of one host is none of another
-                    require_watched(settings)
+                settings = read_settings()  # as these variables have changed it
+                require_watched(settings)
                 require_ray(settings.runner)
                 require_store(settings.place)
             _become(SERVICES[sys.argv[1]])
@@ -89,6 +97,8 @@ def alone(service: str, settings: Settings) -> dict[str, str]:
     if service in ELSEWHERE and not settings.prefect_api_url:
         raise StartError("PREFECT_API_URL is not set: name the head's Prefect server, as http://head:4200/api")
     ours = environment(settings) | {"PREFECT_API_URL": settings.prefect_url}
+    if service == "worker" and "watch" not in settings.model_fields_set:
+        ours |= {"AUDIOPHILE_WATCH": "0"}
     given = {name: value for name, value in os.environ.items() if value and name.lower() != "no_proxy"}
     return ours | (of_server(settings) if service == "prefect" else {}) | given
 
@@ -128,7 +138,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),
         "PREFECT_API_URL": f"http://127.0.0.1:{settings.prefect_port}/api",
         "PREFECT_UI_URL": f"http://localhost:{settings.prefect_port}/v2",
-        "PREFECT_UI_API_URL": f"http://localhost:{settings.prefect_port}/api",
+        "PREFECT_UI_API_URL": "/api",  # of whichever address the browser has
         "PREFECT_UI_STATIC_DIRECTORY": str(home / "ui"),  # by default among the packages, which may be another user's
         "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",  # which fails what begins while the server is away
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -154,6 +164,8 @@ def require_watched(settings: Settings) -> None:
     Raises:
         StartError: FILE_PATH names a folder that is not there, cannot be read, or holds what Audiophile itself writes.
     """
+    if not settings.is_watched:
+        return
     watched = settings.watched_folder
     own = [settings.local] if settings.place.is_s3 else [Path(settings.data), settings.local]
     for folder in own if settings.file_path is not None else []:

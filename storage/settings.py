@@ -47,6 +47,12 @@ class Settings(BaseSettings):
     file_path: Path | None = Field(
         None, validation_alias="FILE_PATH", description="Watched folder. Default: `<AUDIOPHILE_LOCAL>/incoming`."
     )
+    watch: bool = Field(
+        True,
+        validation_alias="AUDIOPHILE_WATCH",
+        description="Watch that default folder. `python -m flows.up worker` does not, unless this is 1: of several "
+        "hosts each would have one of its own.",
+    )
     phrases: Phrases = Field(
         ("call", "is", "recorded"),
         validation_alias="PHRASES",
@@ -378,8 +384,13 @@ class Settings(BaseSettings):
 
     @property
     def watched_folder(self) -> Path:
-        """The folder that ingest watches."""
+        """The folder that ingest watches, if `is_watched`."""
         return self.file_path or self.local / "incoming"
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether ingest watches a folder."""
+        return self.watch or self.file_path is not None
 
     @property
     def missing_for_s3(self) -> list[str]:

@@ -17,7 +17,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yml").read_t
 OURS = {name: service for name, service in COMPOSE["services"].items() if name in SERVICES}
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()
 KNOWN = {str(field.validation_alias) for field in Settings.model_fields.values()}
-FIXED = {"FILE_PATH", "API_PORT", "PREFECT_PORT"}  # within a container; the ports are those that are published
+FIXED = {"AUDIOPHILE_LOCAL", "FILE_PATH", "AUDIOPHILE_WATCH", "API_PORT", "PREFECT_PORT"}  # ports are as published
 
 
 def environment(service: str) -> dict[str, Any]:
@@ -99,6 +99,7 @@ def test_every_setting_reaches_a_container_and_none_is_unknown() -> None:
     assert given >= KNOWN - FIXED
     assert {name for name in given - KNOWN if not name.startswith("PREFECT_")} == set()
     assert not given & FIXED
+    assert "\nENV AUDIOPHILE_LOCAL=/data\n" in DOCKERFILE, "the volume, for `docker run` as well"
 
 
 def test_secrets_are_demanded_with_the_way_to_make_one() -> None:

@@ -80,6 +80,22 @@ def test_a_folder_that_is_not_mounted_takes_nothing_away(lake: Lake, incoming: P
     assert all(row["present"] for row in sources(lake))
 
 
+def test_a_host_that_watches_nothing_leaves_its_folder_alone(
+    lake: Lake, incoming: Path, tone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tone(incoming / "a.wav", 300)
+    ingest()
+    (incoming / "a.wav").rename(incoming / "b.wav")
+    monkeypatch.setenv("AUDIOPHILE_WATCH", "0")
+    get_settings.cache_clear()
+    assert ingest(return_state=True).message == "Nothing new"
+    assert [(row["name"], row["present"]) for row in sources(lake)] == [("a.wav", True)]
+    monkeypatch.setenv("FILE_PATH", str(incoming))
+    get_settings.cache_clear()
+    ingest()
+    assert {(row["name"], row["present"]) for row in sources(lake)} >= {("a.wav", False), ("b.wav", True)}
+
+
 def test_what_cannot_be_read_is_rejected_with_a_reason_and_stops_nothing(lake: Lake, incoming: Path, tone) -> None:
     tone(incoming / "good.wav", 300)
     (incoming / "notes.txt").write_text("no recording")

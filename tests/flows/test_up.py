@@ -28,7 +28,7 @@ def start(folder: Path, module: str = "flows.up", **settings: str) -> subprocess
         env=environment(folder, **settings),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -238,6 +238,15 @@ def test_a_prefect_that_others_reach_needs_a_password(tmp_path: Path, monkeypatc
 def test_a_service_that_there_is_not_is_named_with_those_that_there_are() -> None:
     with pytest.raises(StartError, match="'workers' is none of the services: name one of prefect, flows, api"):
         up.alone("workers", Settings(_env_file=None))
+
+
+def test_a_worker_watches_no_folder_of_its_own_host_unless_it_is_told_to(tmp_path: Path) -> None:
+    given = {"AUDIOPHILE_DATA": str(tmp_path), "PREFECT_API_URL": "http://head:4200/api"}
+    assert up.alone("worker", Settings(_env_file=None, **given))["AUDIOPHILE_WATCH"] == "0"
+    assert "AUDIOPHILE_WATCH" not in up.alone("worker", Settings(_env_file=None, AUDIOPHILE_WATCH="1", **given))
+    assert "AUDIOPHILE_WATCH" not in up.alone("flows", Settings(_env_file=None, **given))
+    up.require_watched(Settings(_env_file=None, AUDIOPHILE_WATCH="0", **given))
+    assert not (tmp_path / "incoming").exists()
 
 
 @pytest.mark.parametrize("service", ["worker", "guard"])
