@@ -1,6 +1,7 @@
 """Looks at what Audiophile needs to run, and says what to do about what is wrong. `python -m flows.doctor`.
 
-It writes nothing but a probe that it removes. What it looks at is imported late: any of it may be broken.
+It writes nothing but a probe that it removes, and with `--models` what loading them keeps. What it looks at is imported
+late: any of it may be broken.
 """
 
 import argparse

@@ -1,4 +1,7 @@
-"""Looks at the enabled models: weights as pinned, and what came of loading them last. It fetches nothing."""
+"""Looks at the enabled models: weights as pinned, and what came of loading them last.
+
+It fetches nothing, unless a model is to be loaded whose files are not here yet.
+"""
 
 import time
 from collections.abc import Iterator

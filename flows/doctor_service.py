@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx
 
 from flows.asking import Run, api_address, client, is_ours, is_prefect, runs, server_time
 from flows.deployments import read_deployments
-from flows.diagnosis import Finding, fail, ok, warn
-from storage.settings import Settings
+from flows.diagnosis import SKEW_S, TOO_MUCH_SKEW_S, Finding, fail, ok, warn
+from flows.reconciler import Limits
+from storage.settings import Settings, is_loopback
 
 WATCHED: Final = "infer"
 """The deployment whose schedule is waited for: every two minutes."""
@@ -22,9 +24,8 @@ MISSED: Final = 3
 LOOK_EVERY_S: Final = 2.0
 START_S: Final = 60.0
 """How long the server is waited for beside an API that answers, and the flows beside a server: they start later."""
-STUCK_S: Final = 120.0
-SKEW_S: Final = 5.0  # what a busy server and Date's full seconds explain
-TOO_MUCH_SKEW_S: Final = 60.0
+STUCK: Final = Limits().starting
+SLOW: Final = Limits().stuck
 RUNNING: Final = "RUNNING"
 
 
@@ -39,7 +40,8 @@ def look_at_service(settings: Settings, wait_s: float) -> Iterator[Finding]:
     if is_prefect(settings.prefect_url) or (api_runs and _starts(settings.prefect_url, min(wait_s, START_S))):
         with client(settings.prefect_url) as prefect:
             yield from look_at_prefect(prefect, settings.prefect_url)
-            yield look_at_clock(prefect, settings.prefect_url)
+            if not is_loopback(urlsplit(settings.prefect_url).hostname or ""):  # whose clock is this host's
+                yield look_at_clock(prefect, settings.prefect_url)
             yield from look_at_flows(prefect, wait_s)
     else:
         text = f"no Prefect server answers at {settings.prefect_url}"
@@ -171,13 +173,13 @@ def look_at_schedule(
         prefect: Its server.
         deployment: Which.
         interval_s: Between its runs.
-        wait_s: How long the first run after a start is waited for.
+        wait_s: How long a run is waited for, as after a start, an outage or a sleep.
         now: The time at which this begins.
     """
     now = now or datetime.now(UTC)
     limit = timedelta(seconds=MISSED * interval_s)
     is_young = deployment.due_since is not None and now < deployment.due_since + limit
-    give_up_at = time.monotonic() + (wait_s if is_young else 0)
+    give_up_at = time.monotonic() + wait_s
     while True:
         recent = _scheduled(prefect, deployment.name, now - limit)
         ended = next((run for run in recent if run.ended_at is not None), None)
@@ -245,14 +247,15 @@ def look_at_pending(prefect: httpx.Client, deployments: list[str], now: datetime
     """Say whether runs hold the slots of others without having started."""
     now = now or datetime.now(UTC)
     pending = runs(prefect, {"type": {"any_": ["PENDING"]}}, deployments, "EXPECTED_START_TIME_ASC")
-    stuck = [run for run in pending if now - run.state_at > timedelta(seconds=STUCK_S)]
-    if not stuck:
+    slow = [run for run in pending if now - run.state_at > SLOW]
+    if not slow:
         return ok("stuck runs", "none is PENDING for long")
-    return fail(
-        "stuck runs",
-        f"{', '.join(run.name for run in stuck)}: PENDING for more than {STUCK_S:.0f} s, and others wait for the slot. "
-        "make up clears them, and so does python -m flows.up guard for workers of a pool: see that one of both runs",
+    text = (
+        f"{', '.join(run.name for run in slow)}: PENDING for more than {SLOW.total_seconds():.0f} s, and others wait "
+        "for the slot. make up clears them, and so does python -m flows.up guard for workers of a pool, after "
+        f"{STUCK.total_seconds():.0f} s where a process may still be starting: see that one of both runs"
     )
+    return fail("stuck runs", text) if any(now - run.state_at > STUCK for run in slow) else warn("stuck runs", text)
 
 
 def look_at_api(settings: Settings) -> Finding:

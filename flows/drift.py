@@ -25,6 +25,7 @@ from flows.drift_work import passed
 from flows.heartbeat import heartbeat
 from flows.model_changes import ComparedModel, compare
 from flows.notify import Drifted, Kind, Notice, emit_drift
+from flows.progress import Progress
 from flows.runs import FIRST_BASELINE, commit_key, end_quietly, outlast_server
 from flows.stages import run_stage
 from flows.story import MOST_EVENTS, at_best, name_run, run_name, tell_reference
@@ -136,6 +137,7 @@ def _test(lake: Lake, index: Index, settings: Settings, done: Done) -> None:
     logger, started = get_run_logger(), time.monotonic()
     baseline = fitted(lake, index, done.baseline, settings.drift_baseline_min)
     budget = Budget(settings.drift_false_alarms_per_month, settings.drift_windows_per_month)
+    progress = Progress("drift-progress", len(windows), "windows")
     for number, one in enumerate(windows):
         if time.monotonic() - started > BUDGET_S:
             done.left = len(windows) - number
@@ -145,6 +147,7 @@ def _test(lake: Lake, index: Index, settings: Settings, done: Done) -> None:
             logger.info("window %s was tested by another run, which goes on with what follows", one.window_id)
             return
         done.tested.append(tested)
+        progress.add(1)
         first = tested.verdicts[0]
         logger.info("window %s: %s (%s %s)", one.window_id, tested.verdict, first.descriptor, first.reason)
 

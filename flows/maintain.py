@@ -47,7 +47,7 @@ ASK_AFTER: Final = 500
 
 KeepReferences = Annotated[int | None, Field(ge=0)]
 KeepDays = Annotated[float | None, Field(ge=0, le=36_500)]
-GraceH = Annotated[float | None, Field(ge=6)]
+GraceH = Annotated[float | None, Field(ge=6, le=8760)]
 FoldAfter = Annotated[int, Field(ge=1)]
 Ids = Annotated[tuple[UUID, ...], Field(max_length=10_000)]
 

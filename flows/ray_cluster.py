@@ -1,4 +1,4 @@
-"""A Ray cluster as the pool that shards run on: each is a task of Prefect's, on one CPU of the cluster.
+"""A Ray cluster as the pool that shards run on: each is a task of Prefect's, but for the many, on a CPU of the cluster.
 
 Ray is imported by runs that score on it alone. It must not know what a shard is made of.
 """
@@ -11,13 +11,15 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from flows.errors import StartError
 from flows.shards import Scored, Shard
 from flows.up import require_ray
-from flows.workers import ShardFuture, Submit
+from flows.workers import MOST_SHOWN, ShardFuture, Submit
 from storage.place import Place
 from storage.settings import PROCESSES, is_loopback
 
@@ -71,6 +73,7 @@ class Cluster:
     _runner: Any
     cpus: int
     _under_way: set["_OnRay"] = field(default_factory=set)
+    _number: Iterator[int] = field(default_factory=count)  # of the shards that were submitted
 
     @contextmanager
     def pool(self, task: Any, parameters: Parameters) -> Iterator[Submit]:
@@ -87,7 +90,9 @@ class Cluster:
         try:
             if not any(_cpus(node) for node in living_nodes()):  # or it would wait for ever
                 raise ConnectionError("no node with a CPU is left")
-            future = _OnRay(self._runner.submit(task, parameters), self._under_way)
+            shown = next(self._number) < MOST_SHOWN
+            begun = self._runner.submit(task, parameters) if shown else _plain(task, parameters)
+            future = _OnRay(begun, self._under_way)
         except Exception as error:  # of whatever kind, it is told by the future, so that what is scored is published
             failed: Future[Scored] = Future()
             failed.set_exception(self._lost(error) if isinstance(error, ConnectionError) else error)
@@ -151,6 +156,15 @@ class _OnRay:
             log.warning("a process of the Ray cluster ended in the middle: %s", type(error).__name__)
             raise BrokenProcessPool(str(error)) from error
         return scored
+
+
+def _plain(task: Any, parameters: dict[str, Any]) -> Any:
+    """Do what a task does without one: Ray alone knows of it."""
+    import ray  # noqa: PLC0415
+    from prefect_ray.task_runners import PrefectRayFuture  # noqa: PLC0415
+
+    remote = ray.remote(num_cpus=1, max_retries=0)(task.fn)
+    return PrefectRayFuture(task_run_id=uuid4(), wrapped_future=remote.remote(**parameters))
 
 
 def _knock(address: str) -> None:

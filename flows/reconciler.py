@@ -24,6 +24,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
@@ -46,6 +47,7 @@ ALERT_EVERY_S: Final = 2.0
 """After a sleep late runs are looked at so often for so long, as they start and end within seconds."""
 NOT_STARTED: Final = ("Scheduled", "Late", "AwaitingConcurrencySlot")
 NOT_ENDED: Final = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
+PAGE: Final = 200  # as many runs as Prefect's server gives at a time
 BEGUN: Final = (StateType.PENDING, StateType.RUNNING, StateType.COMPLETED)
 
 
@@ -288,13 +290,19 @@ def completed_since(client: SyncPrefectClient, waiting: Sequence[FlowRun]) -> li
 
 def our_runs(client: SyncPrefectClient, states: Sequence[StateType], **times: Any) -> list[FlowRun]:
     """Return the runs of Audiophile's deployments in these states; `times` are further filters of Prefect's."""
-    return client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(
-            tags=FlowRunFilterTags(all_=[TAG]),
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))),
-            **times,
-        )
+    wanted = FlowRunFilter(
+        tags=FlowRunFilterTags(all_=[TAG]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))),
+        **times,
     )
+    found: list[FlowRun] = []
+    while page := client.read_flow_runs(
+        flow_run_filter=wanted, sort=FlowRunSort.ID_DESC, limit=PAGE, offset=len(found)
+    ):
+        found += page
+        if len(page) < PAGE:
+            break
+    return found
 
 
 def had_heartbeat(client: SyncPrefectClient, run: FlowRun, since: datetime) -> bool:

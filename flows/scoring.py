@@ -8,7 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from prefect import task
@@ -24,13 +24,10 @@ from flows.runs import end_with_parent
 from flows.shards import MODELS, Scored, Shard, failed, score_shard
 from flows.story import is_given_up
 from flows.trials import refused_at_first
-from flows.workers import Outcome, Submit, run_shards
+from flows.workers import MOST_SHOWN, Outcome, Submit, run_shards
 from models.group import ModelSpec
 from storage.place import Place
 from storage.settings import PROCESSES, Settings
-
-MOST_SHOWN: Final = 100
-"""Shards of a pool that are shown as tasks: Prefect's server and UI are slow with more, and the others go as these."""
 
 
 def score(

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 ALONE: Final = 1 / 3
 """Of the budget: what may have killed a process runs for so long before what waits."""
+MOST_SHOWN: Final = 100
+"""Shards of a pool that are shown as tasks: Prefect's server and UI are slow with more, and the others go as these."""
 _TOLD: Final = -1  # in place of the number of a shard
 
 

@@ -5,7 +5,7 @@ import io
 import socket
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -202,7 +202,7 @@ def test_a_watched_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_lake_that_is_well_has_nothing_but_good_findings(author: Author) -> None:
     fold(author.lake.store, author.index, after=1)
     found = list(doctor_lake.look_at_lake(author.lake.place))
-    assert [each.subject for each in found if each.level is Level.OK] == ["store", "log", "snapshot"]
+    assert [each.subject for each in found if each.level is Level.OK] == ["store", "log", "clock", "snapshot"]
     assert "1 entries without a gap, the newest (ingest)" in found[1].text
 
 
@@ -227,6 +227,21 @@ def test_a_damaged_head_is_named(author: Author) -> None:
     *_, found = doctor_lake.look_at_lake(author.lake.place)
     assert (found.subject, found.level) == ("log", Level.FAIL)
     assert "log entry 1 is damaged" in found.text
+
+
+@pytest.mark.parametrize(("behind_s", "level"), [(0, Level.OK), (20, Level.WARN), (3600, Level.FAIL)])
+def test_a_clock_that_is_before_what_was_written_is_named(
+    author: Author, monkeypatch: pytest.MonkeyPatch, behind_s: float, level: Level
+) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) - timedelta(seconds=behind_s)
+
+    monkeypatch.setattr(doctor_lake, "datetime", Clock)
+    (found,) = [each for each in doctor_lake.look_at_lake(author.lake.place) if each.subject == "clock"]
+    assert found.level is level
+    assert ("NTP" in found.text) == (level is not Level.OK)
 
 
 def test_a_snapshot_that_is_damaged_or_far_behind_is_named(author: Author, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import State
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.states import Completed, Failed, Late, Pending, Running
@@ -38,8 +38,9 @@ from flows.doctor_service import (
 from storage.lake import Lake
 from storage.log import entry_path
 from storage.settings import Settings
+from tests.ports import free_port
 from tests.serving import serving
-from tests.system.service import free_port
+from tests.waiting import wait_for
 
 INTERVAL_S = 120
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -101,7 +102,7 @@ def scheduled_runs(prefect: httpx.Client, name: str, count: int) -> list[str]:
 
 
 def set_state(server: SyncPrefectClient, name: str, state: State) -> None:
-    (run,) = [run for run in server.read_flow_runs() if run.name == name]
+    (run,) = server.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[name])))
     server.set_flow_run_state(run.id, state, force=True)
 
 
@@ -168,9 +169,10 @@ def test_a_run_that_is_stuck_in_pending_is_named(
     name = deploy(LONG_AGO, active=False)
     run_of(server, name, Pending())
     assert look_at_pending(prefect, [name]).level is Level.OK
-    stuck = look_at_pending(prefect, [name], now=datetime.now(UTC) + timedelta(minutes=3))
-    assert stuck.level is Level.FAIL
-    assert "PENDING for more than 120 s" in stuck.text
+    slow = look_at_pending(prefect, [name], now=datetime.now(UTC) + timedelta(minutes=3))
+    assert slow.level is Level.WARN, "an overloaded machine takes minutes to start one"
+    assert "PENDING for more than 120 s" in slow.text
+    assert look_at_pending(prefect, [name], now=datetime.now(UTC) + timedelta(minutes=11)).level is Level.FAIL
 
 
 def test_deployments_that_are_missing_paused_or_not_served_are_named(
@@ -188,8 +190,10 @@ def test_deployments_that_are_missing_paused_or_not_served_are_named(
     deploy(LONG_AGO, "infer")
     ids = [server.read_deployment_by_name(f"doctored/{name}").id for name in ("ingest", "infer", "drift", "maintain")]
     server.get_scheduled_flow_runs_for_deployments(ids, scheduled_before=LONG_AGO)  # as who serves them does
-    while not all(registered(prefect, name).is_ready for name in ("ingest", "infer", "drift", "maintain")):
-        time.sleep(0.1)  # the server writes it down after it has answered
+    wait_for(  # the server writes it down after it has answered
+        "deployments that are ready",
+        lambda: all(registered(prefect, name).is_ready for name in ("ingest", "infer", "drift", "maintain")),
+    )
     levels = {found.subject: found.level for found in look_at_flows(prefect, 0)}
     assert levels["deployments"] is Level.WARN
     assert "schedule" not in levels
@@ -259,8 +263,7 @@ def test_an_api_that_does_not_follow_the_log_is_named_and_so_is_a_prefect_that_i
     monkeypatch.setattr(health, "READY_LAG_S", 0)
     with serving(create_app(Settings(_env_file=None, **folder))) as http:
         lake.store.write(entry_path(1), b"{")
-        while "log entry 1" not in http.get("/readyz").text:
-            time.sleep(0.05)
+        wait_for("a failure", lambda: "log entry 1" in http.get("/readyz").text)
         nobody = f"http://127.0.0.1:{free_port()}/api"
         settings = Settings(_env_file=None, API_PORT=http.base_url.port, PREFECT_API_URL=nobody, **folder)
         api = look_at_api(settings)
@@ -274,6 +277,5 @@ def test_an_api_that_does_not_follow_the_log_is_named_and_so_is_a_prefect_that_i
 def test_an_api_that_follows_is_well(tmp_path: Path) -> None:
     folder = {"AUDIOPHILE_DATA": str(tmp_path)}
     with serving(create_app(Settings(_env_file=None, **folder))) as http:
-        while not http.get("/readyz").is_success:
-            time.sleep(0.05)
+        wait_for("readiness", lambda: http.get("/readyz").is_success)
         assert look_at_api(Settings(_env_file=None, API_PORT=http.base_url.port, **folder)).level is Level.OK

@@ -135,6 +135,7 @@ def test_the_report_has_the_verdict_pictures_and_links_to_recordings(world: Worl
     shown = artifacts(run(prefect_url))
     (row,) = json.loads(shown["drift"])
     assert (row["verdict"], row["moved most"], row["utterances"]) == ("drift", "level_dbfs", 40)
+    assert shown["drift-progress"] == 100
     assert "data:image/png;base64," in shown["drift-report"]
     assert any(f"http://localhost:8000/api/audio/{id_}#t=" in shown["drift-report"] for id_ in ids)
 
