@@ -89,7 +89,8 @@ class AccessLog:
             self._wake.wait()
             stopped = self._stopped.wait(BATCH_S)
             self._wake.clear()
-            lines, self._lines = self._lines, []
+            lines = self._lines[:]
+            del self._lines[: len(lines)]  # the list stays the same one: requests may be adding to it
             dropped, self._dropped = self._dropped, 0
             if dropped:
                 lines.append(line({"time": datetime.now(UTC), "dropped_lines": dropped}))

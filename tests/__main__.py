@@ -1,7 +1,6 @@
 """Runs all tests: those of the whole service, which mostly wait for its schedule, beside the others.
 
-What the service's tests say is shown once the others are done. While the folder TESTS_BESIDE is there, others run: who
-measures waits for its end. It must not know what is tested.
+What the service's tests say is shown once the others are done. It must not know what is tested.
 """
 
 import contextlib
@@ -23,13 +22,11 @@ def main() -> int:
     """Run all tests; return 0 if all passed."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         tempfile.TemporaryFile() as said,
-        pytest(SERVICE, output=said, TESTS_BESIDE=folder) as service,
+        pytest(SERVICE, output=said) as service,
         pytest(*OTHERS) as others,
     ):
         failed = others.wait() != 0
-        Path(folder).rmdir()
         print(f"The tests of the whole service: {SERVICE}", flush=True)
         failed |= service.wait() != 0
         said.seek(0)
@@ -38,12 +35,11 @@ def main() -> int:
 
 
 @contextlib.contextmanager
-def pytest(*arguments: str, output: IO[bytes] | None = None, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+def pytest(*arguments: str, output: IO[bytes] | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """Run pytest; one that still runs at the end of the context is interrupted, once, and ends what it has started."""
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", *arguments],
         cwd=PROJECT,
-        env=os.environ | variables,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output and subprocess.STDOUT,

@@ -19,6 +19,8 @@ from typing import Any, Final
 import httpx
 from websockets.sync.client import ClientConnection, connect
 
+from tests.waiting import wait_for
+
 FLAGS: Final = (
     "--headless",
     "--no-sandbox",  # which root cannot have
@@ -88,13 +90,18 @@ def browser() -> Iterator[Page]:
         )
         try:
             port = _port(process, Path(folder) / "DevToolsActivePort")
-            targets = httpx.get(f"http://127.0.0.1:{port}/json/list", trust_env=False).json()
-            address = next(each["webSocketDebuggerUrl"] for each in targets if each["type"] == "page")
-            with connect(address, max_size=None, proxy=None) as connection:
+            address = wait_for("page", lambda: _page(port), START_S)
+            with connect(address, max_size=None, proxy=None, open_timeout=START_S) as connection:
                 yield Page(connection)
         finally:
-            process.terminate()
-            process.wait(timeout=30)
+            process.kill()  # it has nothing to keep
+            process.wait()
+
+
+def _page(port: int) -> str | None:
+    """Return the address of the first tab, once there is one."""
+    targets = httpx.get(f"http://127.0.0.1:{port}/json/list", trust_env=False, timeout=START_S).json()
+    return next((each["webSocketDebuggerUrl"] for each in targets if each["type"] == "page"), None)
 
 
 def _port(process: subprocess.Popen[bytes], file: Path) -> int:

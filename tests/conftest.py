@@ -1,19 +1,19 @@
-"""What every test run shares: one Prefect server, which takes seconds to start, and one S3 server."""
+"""What all tests of a process share: one Prefect server, which takes seconds to start, and one S3 server."""
 
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
+from unittest.mock import patch
 
 import pytest
-from xdist.remote import Producer
-from xdist.scheduler import LoadFileScheduling
+from hypothesis import HealthCheck, settings
 
 from flows.runs import end_quietly
 from storage.settings import ENV_FILE, Settings
+from tests.ports import free_port
 from tests.s3 import S3Server
 from tests.s3 import s3_server as running_s3_server
-
-NEED_PREFECT = ("tests/flows/", "tests/test_notebooks.py")
 
 
 def pytest_configure() -> None:
@@ -21,22 +21,11 @@ def pytest_configure() -> None:
     for field in Settings.model_fields.values():
         os.environ.pop(str(field.validation_alias), None)
     os.environ[ENV_FILE] = os.devnull
+    os.environ |= {name: f"{os.environ.get(name, '')},127.0.0.1,localhost" for name in ("NO_PROXY", "no_proxy")}
     end_quietly()  # DuckDB's report of what is alive at the interpreter's end would hide the summary
-
-
-class OnePrefect(LoadFileScheduling):
-    """Gives each process of xdist a file at a time, but all that need Prefect's server to one, which alone starts it.
-
-    This is no loadgroup: its groups are not seen by xdist 3.8 with pytest 9.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        return "prefect" if nodeid.startswith(NEED_PREFECT) else super()._split_scope(nodeid)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OnePrefect | None:
-    return OnePrefect(config, log) if config.getvalue("dist") == "loadfile" else None
+    # How long an example takes says what else the machine does.
+    settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)
@@ -55,11 +44,12 @@ def _real_modules_only() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def prefect_url() -> Iterator[str]:
     os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-    os.environ |= {name: f"{os.environ.get(name, '')},127.0.0.1" for name in ("NO_PROXY", "no_proxy")}
     from prefect.settings import PREFECT_API_URL  # seconds of import, which not every process of the tests needs
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with ExitStack() as stack:
+        with patch("prefect.testing.utilities._find_available_port", free_port):  # its own may be another's by then
+            stack.enter_context(prefect_test_harness(server_startup_timeout=300))
         yield str(PREFECT_API_URL.value())
 
 

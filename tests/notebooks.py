@@ -22,6 +22,7 @@ NAMES: Final = ("explore_predictions", "drift_analysis")
 MORE_PHRASES: Final = "call,is,recorded,try again"  # of a second reference, so that there are two to compare
 EXECUTE: Final = """
 import sys, nbclient, nbformat
+import matplotlib.font_manager  # it makes a list of fonts once, and warns where that takes long
 notebook = nbformat.read(sys.argv[1], as_version=4)
 client = nbclient.NotebookClient(
     notebook, timeout=300, record_timing=False, resources={"metadata": {"path": sys.argv[2]}}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tests.s3 import free_ports
+from tests.ports import free_port
 
 PROGRAMS = Path("/usr/lib/postgresql")
 NAME = "postgres"  # of the database, its user, and, where root runs the tests, which may not run it, the system's user
@@ -21,12 +21,12 @@ def postgres() -> Iterator[dict[str, str]]:
     programs = sorted(PROGRAMS.glob("*/bin"), key=lambda path: int(path.parent.name))
     assert programs, "this needs Postgres: apt-get install postgresql"
     owner = NAME if os.getuid() == 0 else None
-    port = free_ports(1)[0]
     with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
         if owner is not None:
             os.chown(folder, pwd.getpwnam(owner).pw_uid, -1)
         run = partial(_run, programs[-1], Path(folder), owner)
         run("initdb", "-A", "trust", "-U", NAME)
+        port = free_port()
         options = f"-h 127.0.0.1 -p {port} -c unix_socket_directories= -c shared_buffers=32MB"
         run("pg_ctl", "-w", "-o", options, "-l", f"{folder}/log", "start")
         try:

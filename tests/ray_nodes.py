@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from tests.loaded import has_loaded
-from tests.s3 import free_ports
+from tests.ports import free_ports
 
 PROJECT = Path(__file__).parents[1]
 

@@ -20,9 +20,9 @@ class Receiver:
         class Keep(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                receiver.keep(self.path, body)  # before the answer, which may bring the next one
                 self.send_response(204)
                 self.end_headers()
-                receiver.keep(self.path, body)
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -1,7 +1,6 @@
 """A real S3 server for tests: SeaweedFS on free ports, which ends with the tests even if those are killed."""
 
 import contextlib
-import socket
 import subprocess
 import sys
 import time
@@ -11,22 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from botocore.exceptions import BotoCoreError
 from pydantic import SecretStr
 from s3fs import S3FileSystem
 
 from storage.bucket import Bucket
 from storage.place import S3Access
+from tests.ports import free_ports
 
 KEY, SECRET, REGION = "audiophile", "a secret of the tests", "eu-central-1"
 LAKE, UPLOADS = "lake", "uploads"
 
-# Runs a command until the one that started it closes the pipe, on purpose or by its own end.
+# Runs a command until the one that started it closes the pipe, on purpose or by its own end, or the command ends.
 RUN_WHILE_WANTED = """
-import subprocess, sys
+import os, subprocess, sys, threading
 server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+threading.Thread(target=lambda: os._exit(server.wait()), daemon=True).start()
 sys.stdin.read()
 server.kill()
 """
+
+START_S = 120
 
 SERVERS = ("master", "volume", "filer", "s3", "admin")
 
@@ -103,31 +107,23 @@ def _started(folder: Path) -> Iterator[S3Server | None]:
             env={"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "HOME": str(folder)},
         )
     server = S3Server(f"http://127.0.0.1:{ports['s3.port']}")
+    # As long as the server: what is collected in the middle of another test warns there.
+    files = S3FileSystem(key=KEY, secret=SECRET, endpoint_url=server.endpoint, skip_instance_cache=True)
     try:
-        yield server if _answers(server) else None
+        yield server if _answers(server, files, watcher) else None
     finally:
         watcher.stdin.close()
         watcher.wait(20)
 
 
-def _answers(server: S3Server, wait_s: float = 20) -> bool:
+def _answers(server: S3Server, files: S3FileSystem, watcher: subprocess.Popen[bytes]) -> bool:
     """Say whether both buckets can be listed in time."""
-    files = S3FileSystem(key=KEY, secret=SECRET, endpoint_url=server.endpoint, skip_instance_cache=True)
-    give_up_at = time.monotonic() + wait_s
-    while time.monotonic() < give_up_at:
+    give_up_at = time.monotonic() + START_S
+    while time.monotonic() < give_up_at and watcher.poll() is None:
         with contextlib.suppress(httpx.TransportError):
             httpx.get(server.endpoint, trust_env=False)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, BotoCoreError):
                 if {LAKE, UPLOADS} <= set(files.ls("", refresh=True)):
                     return True
         time.sleep(0.05)
     return False
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on, all of them different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in sockets:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in sockets]

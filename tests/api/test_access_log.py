@@ -160,7 +160,7 @@ def test_a_bug_is_logged_with_its_status(serve: Serve, capfd: pytest.CaptureFixt
     assert (entry["status"], entry["route"]) == (500, "/fail")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.dictionaries(st.text(), st.text()))
 def test_a_line_is_one_line_of_ascii_that_says_the_same(facts: dict[str, str]) -> None:
     content = line(facts).decode("ascii")

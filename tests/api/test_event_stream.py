@@ -51,7 +51,8 @@ class Stream:
 
     def event(self) -> tuple[str, dict[str, Any], str]:
         """Return the next event: its name, data and id."""
-        fields = self.message()
+        while "event" not in (fields := self.message()):
+            assert fields, "the stream has ended"  # a comment alone keeps it open
         return fields["event"], json.loads(fields["data"]), fields["id"]
 
 

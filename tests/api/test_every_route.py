@@ -8,6 +8,7 @@ import pytest
 from api.app import create_app
 from storage.erasure import erase
 from storage.settings import Settings
+from tests.api.test_health import ready
 
 if TYPE_CHECKING:
     from tests.api.conftest import Api
@@ -38,6 +39,7 @@ def test_head_is_answered_as_get_with_and_without_a_slash(api: "Api", path: str)
     reference = api.scribe.refresh(file_id, {"words": [("call", 0.95)]})
     api.scribe.group("words")
     asked = filled(path, file_id, reference)
+    ready(api)
     got = api.http.get(asked)
     assert got.status_code == (404 if path.startswith("/api/peaks") else 200)
     assert got.headers["cache-control"] == "private, no-cache"

@@ -263,6 +263,7 @@ def test_what_is_no_http_is_a_problem(api: "Api", request_: bytes) -> None:
 def test_slow_headers_are_given_up(api: "Api", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "HEAD_S", 0.1)
     assert exchanged(api.http, b"") == b""
+    monkeypatch.setattr(server, "HEAD_S", 1.0)  # time enough to send what has no end
     answer = exchanged(api.http, b"GET /healthz HTTP/1.1\r\nHost: loc")
     assert answer.startswith(b"HTTP/1.1 408")
     whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -271,7 +272,9 @@ def test_slow_headers_are_given_up(api: "Api", monkeypatch: pytest.MonkeyPatch) 
     assert b"HTTP/1.1 408" in answer
 
 
-def test_200_slow_clients_keep_nobody_waiting(api: "Api") -> None:
+def test_200_slow_clients_keep_nobody_waiting(api: "Api", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HEAD_S", 120.0)
+    monkeypatch.setattr(guard, "BODY_PAUSE_S", 120.0)
     with contextlib.ExitStack() as open_:
         slow = [open_.enter_context(connected(api.http)) for _ in range(200)]
         for number, connection in enumerate(slow):

@@ -9,6 +9,7 @@ from api import health
 from api.dependencies import POLL_S
 from storage.log import entry_path
 from tests.api.test_problems import problem
+from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from tests.api.conftest import Api
@@ -43,7 +44,8 @@ def test_it_is_not_ready_while_the_log_cannot_be_followed(api: "Api", monkeypatc
     ready(api)
     monkeypatch.setattr(health, "READY_LAG_S", POLL_S)
     api.lake.store.write(entry_path(1), b"{")
-    time.sleep(3 * POLL_S)
+    wait_for("a failure", lambda: "log entry 1" in api.app.state.service.failure)
+    wait_for("a lag", lambda: api.app.state.service.lag_s() > POLL_S)
     response = api.http.get("/readyz")
     body = problem(response, 503)
     assert body["type"] == "/problems/behind"

@@ -11,6 +11,7 @@ from storage.decisions import reject, release
 from storage.lake import Lake
 from storage.snapshot import fold
 from tests.api.conftest import Api, Scribe, recording
+from tests.api.test_health import ready
 from tests.api.test_metrics import numbers
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def held_reference(api: Api, name: str) -> str:
 
 def test_a_file_is_held_until_its_first_reference_is_decided(calls: "Callable", tmp_path: Path) -> None:
     with calls() as api:
+        ready(api)
         api.files()
         assert bool(api.app.state.service.index.start_seq) == (tmp_path / "data" / "snap").exists()
         everything = {"held.wav": "held", "shown.wav": "accepted", "new.wav": "accepted", "bad.wav": "rejected"}
@@ -86,6 +88,7 @@ def test_a_file_is_held_until_its_first_reference_is_decided(calls: "Callable", 
 @pytest.mark.parametrize("decision", [release, reject])
 def test_a_decision_is_shown_at_once_whatever_was_kept(calls: "Callable", decision: "Callable") -> None:
     with calls() as api:
+        ready(api)
         reference = held_reference(api, "held.wav")
         file_id = api.files(status="held")[0]["id"]
         before = api.http.get(f"/api/files/{file_id}")

@@ -113,6 +113,7 @@ def test_drift_is_counted_and_a_lake_without_windows_has_none(api: "Api", monkey
 def test_counts_are_counted_again_only_when_there_is_news_and_then_not_at_once(
     api: "Api", monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(api_metrics, "COUNTED_S", 3600.0)
     ready(api)
     api.ingested()
     api.files()

@@ -54,7 +54,7 @@ tricky = st.lists(
 ).map(b"".join)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     data=st.data(),
     content=tricky,

@@ -15,6 +15,8 @@ from api.receiving import BLOCK_BYTES
 from storage.media import media_path
 from tests.api.conftest import WAV
 from tests.api.sending import END, MULTIPART, body, line_to, part, post
+from tests.api.test_metrics import numbers
+from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from tests.api.conftest import Api
@@ -59,7 +61,8 @@ def test_an_upload_may_come_byte_by_byte(api: "Api") -> None:
     assert (status, answer["file"]) == (201, "é.wav")
 
 
-def test_slow_clients_keep_nobody_from_being_answered(api: "Api") -> None:
+def test_slow_clients_keep_nobody_from_being_answered(api: "Api", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "BODY_PAUSE_S", 120.0)
     with contextlib.ExitStack() as lines:
         slow = [lines.enter_context(line_to(api.http)) for _ in range(SLOW_CLIENTS)]
         for number, line in enumerate(slow):
@@ -97,6 +100,8 @@ def test_a_client_that_leaves_early_has_stored_nothing(
     with line_to(api.http) as line:
         line.head(header)
         line.chunk(sent) if "chunked" in header else line.socket.sendall(sent)
+    ended = {"audiophile_requests_total", "POST"}
+    wait_for("the end of the request", lambda: any(ended <= {*labels} for labels in numbers(api)))
     wait_until_nothing_is_stored(api)
     assert api.files() == []
     assert "failed" not in caplog.text

@@ -125,7 +125,7 @@ def fill(root: Path) -> None:
 
 
 @SCHEMA.parametrize()
-@settings(max_examples=MAX_EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=MAX_EXAMPLES, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_an_operation_keeps_its_promises(case: Any, server: tuple[str, requests.Session]) -> None:
     base_url, session = server
     name = case.operation.definition.raw["operationId"]

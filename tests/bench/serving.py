@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +26,7 @@ from storage.lake import Lake
 from tests.bench.commits import refresh
 from tests.bench.measures import Figures, p50, say, timed
 from tests.bench.wrk import Asked, wrk
+from tests.ports import free_port
 
 HOT: Final = 1_000  # often-asked files
 CHANGED: Final = 10  # of them, by every commit
@@ -37,12 +37,6 @@ ROUND_S: Final = 6
 CONNECTIONS: Final = 16
 SEEN: Final = 20  # commits after which is looked how soon they are visible
 STARTS_S: Final = 120
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from tests.s3 import free_ports
+from tests.ports import free_port
 
 HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "expect"})
 MAX_DELAY_S = 0.4
@@ -108,7 +108,7 @@ def _error(code: str) -> str:
 def running(proxy: Proxy) -> Iterator[str]:
     """Run a proxy on a thread of its own; yield its address."""
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # a client that was killed is no error of its
-    loop, port = asyncio.new_event_loop(), free_ports(1)[0]
+    loop, port = asyncio.new_event_loop(), free_port()
 
     async def start() -> Callable[[], object]:
         server = web.Server(proxy.answer)

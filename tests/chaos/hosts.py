@@ -24,8 +24,9 @@ from storage.verify import verify
 from tests import asterisk
 from tests.chaos.repeated import scored_again
 from tests.chaos.result import Result
+from tests.ports import free_ports
 from tests.postgres import postgres
-from tests.s3 import free_ports, s3_server
+from tests.s3 import s3_server
 from tests.waiting import wait_for
 
 PROJECT = Path(__file__).parents[2]

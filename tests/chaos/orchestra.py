@@ -28,7 +28,8 @@ from storage.settings import Settings
 from storage.verify import verify
 from tests import asterisk
 from tests.loaded import has_loaded
-from tests.system.service import PROJECT, environment, free_port
+from tests.ports import free_port
+from tests.system.service import PROJECT, environment
 from tests.waiting import wait_for
 
 T = TypeVar("T")

@@ -17,7 +17,8 @@ from storage.place import Place
 from storage.probe import require_conditional_writes
 from tests.chaos.faulty import Proxy, running
 from tests.chaos.result import Result
-from tests.s3 import KEY, LAKE, SECRET, free_ports, s3_server
+from tests.ports import free_port
+from tests.s3 import KEY, LAKE, SECRET, s3_server
 
 START_S = 20
 
@@ -72,7 +73,7 @@ def serves_s3() -> bool:
 def rclone(folder: Path) -> Iterator[str]:
     """Serve a folder by rclone, whose S3 knows no conditional writes; yield its address."""
     (folder / LAKE).mkdir(parents=True)
-    port = free_ports(1)[0]
+    port = free_port()
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
             ["rclone", "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--addr", f"127.0.0.1:{port}", str(folder)],

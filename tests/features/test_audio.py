@@ -198,7 +198,7 @@ def test_no_block_is_longer_than_what_was_asked_for(save: Save, source: int, tar
     assert len(lengths) >= 11
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(pattern=st.lists(st.integers(0, 3), min_size=1, max_size=8), length=st.integers(1, 2_000))
 def test_each_channel_that_differs_from_all_before_it_is_distinct(save: Save, pattern: list[int], length: int) -> None:
     path = save(noise(4, length)[pattern], 8_000)

@@ -400,7 +400,7 @@ def check(found: Descriptors, sample_rate: int) -> None:
 RATES = st.sampled_from([1_000, 8_000, 11_025, 16_000, 44_101])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     arrays(np.float32, st.integers(0, 6_000), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)),
     RATES,
@@ -412,7 +412,7 @@ def test_any_finite_samples_have_finite_descriptors(sound: Waveform, sample_rate
     assert describe(sound.copy(), sample_rate, text) == found
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sampled_from(["silence", "constant", "square", "click", "end", "noise", "tone", "alternating", "ramp"]),
     st.sampled_from([0, 1, 2, 3, 15, 16, 17, 319, 320, 3_199, 3_200, 3_201, 20_000]),
@@ -437,7 +437,7 @@ def test_extreme_sounds_of_any_length_have_finite_descriptors(
     check(describe((sounds[shape] * amplitude).astype(np.float32), sample_rate, "two words"), sample_rate)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.integers(-10, 0), st.integers(200, 20_000))
 def test_halving_any_sound_lowers_its_level_by_6_db_and_nothing_else(seed: int, power: int, length: int) -> None:
     chance = np.random.default_rng(seed)

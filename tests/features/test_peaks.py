@@ -27,7 +27,7 @@ def made(waveform: NDArray[np.float32], sample_rate: int, cuts: list[int] = ()) 
 
 
 @given(waveform=WAVEFORMS, sample_rate=st.sampled_from([1_000, 1_234]), cuts=CUTS)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_peaks_bound_every_sample_as_closely_as_eight_bits_allow(
     waveform: NDArray[np.float32], sample_rate: int, cuts: list[int]
 ) -> None:
@@ -44,7 +44,7 @@ def test_peaks_bound_every_sample_as_closely_as_eight_bits_allow(
 
 
 @given(waveform=WAVEFORMS, cuts=CUTS, most=st.sampled_from([2, 5, 8]))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_neither_the_borders_of_blocks_nor_merging_make_a_difference(
     waveform: NDArray[np.float32], cuts: list[int], most: int
 ) -> None:

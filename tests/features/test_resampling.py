@@ -70,7 +70,7 @@ def test_the_right_rate_is_passed_on_bit_by_bit(save: Save) -> None:
     np.testing.assert_array_equal(stream(save(waveform, 16_000), 16_000, block_s=0.3), waveform)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @example(sample_rate=44_101, target=16_000, channels=2, samples=30_000, block_s=0.01)
 @example(sample_rate=8_001, target=16_000, channels=1, samples=30_000, block_s=0.01)
 @example(sample_rate=44_100, target=16_000, channels=3, samples=30_000, block_s=0.02)
@@ -96,7 +96,7 @@ def test_blocks_joined_equal_the_whole_resampled_at_once(
     np.testing.assert_allclose(joined, whole, atol=2e-6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(sample_rate=st.integers(1_000, 100_000), seconds=st.floats(0.5, 1))
 def test_the_length_in_seconds_stays_within_a_thousandth(save: Save, sample_rate: int, seconds: float) -> None:
     samples = round(seconds * sample_rate)

@@ -10,8 +10,16 @@ import numpy as np
 import pytest
 import soundfile
 
+from flows import story
 from storage.lake import Lake
 from storage.settings import get_settings
+
+
+@pytest.fixture(autouse=True)
+def _server_may_be_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tell Prefect's server everything: on a busy machine it takes its time, and would be let alone for a while."""
+    monkeypatch.setattr(story, "REQUEST_S", 60.0)
+    monkeypatch.setattr(story, "_silence", story._Silence())
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def refresh(address: str, folder: str, shards: list[Shard]) -> Outcome:
             [],
             pool=partial(cluster.pool, score, lambda shard: {"shard": shard}),
             workers=cluster.cpus,
-            budget_s=60,
+            budget_s=600,
             on_scored=tell,
             give_up=cluster.give_up,
         )

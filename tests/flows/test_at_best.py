@@ -1,6 +1,5 @@
 """What a run tells Prefect's server stops nothing, whatever becomes of the server."""
 
-import math
 import socket
 import time
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from prefect.client.orchestration import get_client
 
 from flows import story
 from flows.story import at_best
-from tests.system.service import free_port
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -22,10 +21,8 @@ def hung() -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(story, "REQUEST_S", 0.3)
-    yield
-    story._silence.since = -math.inf
 
 
 def asking(url: str, told: list[str]):

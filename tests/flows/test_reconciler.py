@@ -221,11 +221,22 @@ def late_runs(server: SyncPrefectClient, deployment: DeploymentResponse, prefect
     """Have the schedule make runs that are due within the last hour; return them, the oldest first."""
     since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     late = {"start_time": since, "end_time": datetime.now(UTC).isoformat(), "min_runs": count, "max_runs": count}
-    httpx.post(f"{prefect_url}/deployments/{deployment.id}/schedule", json=late).raise_for_status()
+    httpx.post(f"{prefect_url}/deployments/{deployment.id}/schedule", json=late, timeout=60).raise_for_status()
     due = [run for run in due_runs(server, datetime.now(UTC)) if run.deployment_id == deployment.id]
     made = sorted((run for run in due if run.auto_scheduled), key=lambda run: run.expected_start_time)
     assert len(made) == count
     return made
+
+
+def test_due_runs_are_all_seen_however_many_there_are(
+    server: SyncPrefectClient, deploy: Deploy, prefect_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.reconciler.PAGE", 2)
+    *needless, kept = late_runs(server, deploy(ConcurrencyLimitStrategy.ENQUEUE), prefect_url, 5)
+    found = [run.id for run in due_runs(server, datetime.now(UTC))]
+    assert len(found) == len({*found})
+    assert {*looks_once(server)} >= {run.id for run in needless}
+    assert type_of(server, kept.id) == "SCHEDULED"
 
 
 def looks_once(server: SyncPrefectClient) -> list[UUID]:
@@ -269,8 +280,10 @@ def events_of(server: SyncPrefectClient, state: State) -> list[str]:
     return [name for name in names if name in (HEARTBEAT, ENDED)]
 
 
-def test_a_run_that_goes_on_beats_and_tells_its_end(server: SyncPrefectClient) -> None:
-    short, long = sleeping(0.1, return_state=True), sleeping(2.5, return_state=True)
+def test_a_run_that_goes_on_beats_and_tells_its_end(server: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = sleeping(2.5, return_state=True)
+    monkeypatch.setattr("flows.heartbeat.FIRST_AFTER_S", 60.0)
+    short = sleeping(0.1, return_state=True)
     give_up_at = time.monotonic() + WAIT_S
     while ENDED not in (told := events_of(server, long)):  # the server writes events in batches
         assert time.monotonic() < give_up_at

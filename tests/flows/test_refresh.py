@@ -187,7 +187,7 @@ ACTIONS = st.one_of(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @example(
     actions=[("hold",), ("set", "words", "none"), ("hold",), ("decide", reject), ("refresh",), ("decide", release)]
 )

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,7 +18,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun
 
-from flows.leftovers import runs_here
+from flows.leftovers import marks, runs_here
 from tests.flows.test_serve import is_registered
 from tests.system.service import PROJECT
 from tests.waiting import wait_for
@@ -63,8 +64,8 @@ class Serving:
         (found,) = psutil.Process(self.process.pid).children()
         return found
 
-    def forked(self) -> psutil.Process:
-        (found,) = self.warm().children()
+    def forked(self, run: FlowRun) -> psutil.Process:
+        (found,) = [each for each in self.warm().children() if run.id in marks(Path(f"/proc/{each.pid}/fd"))]
         return found
 
 
@@ -116,7 +117,7 @@ def test_a_forked_run_is_found_and_seen_to_be_killed_and_the_next_one_is_none_th
     run = shared.ask("killed", seconds=300)
     shared.running(run)
     assert run.id in runs_here()
-    shared.forked().kill()
+    shared.forked(run).kill()
     assert "status code: -9" in shared.ended(run, "CRASHED").state.message
     assert run.id not in runs_here()
     assert shared.told(shared.ask("next"))["word"] == "next"
@@ -133,9 +134,9 @@ def test_without_the_warm_process_runs_start_as_before(serving: Serving) -> None
 
 
 def test_a_run_outlives_a_killed_service_and_the_warm_process_does_not(serving: Serving) -> None:
-    run = serving.ask("left alone", seconds=5)
+    run = serving.ask("left alone", seconds=20)
     serving.running(run)
-    warm, forked = serving.warm(), serving.forked()
+    warm, forked = serving.warm(), serving.forked(run)
     serving.process.send_signal(signal.SIGKILL)
     assert psutil.wait_procs([warm], timeout=60)[1] == []
     assert forked.is_running()

@@ -98,7 +98,7 @@ def test_a_loaded_model_knows_its_labels_and_what_it_wants(callscene: Scenes, sp
     assert (callscene.wants, callscene.sample_rate) == ("windows", 16_000)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(length=st.integers(1, 5 * 16_000), seed=st.integers(0, 99))
 def test_spans_tile_a_window_of_any_length(callscene: Scenes, length: int, seed: int) -> None:
     chance = np.random.default_rng(seed)

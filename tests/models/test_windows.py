@@ -111,7 +111,7 @@ def test_speech_of_any_lengths_at_any_borders_is_what_it_is_in_one_piece(
     monkeypatch.setattr(model, "probabilities", frames_of)
     sure, any_length = st.sampled_from((0.0, 0.9)), st.integers(1, 45)
 
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(
         runs=st.lists(st.tuples(sure, any_length, any_length), min_size=1, max_size=12),
         window=st.integers(20, 300),

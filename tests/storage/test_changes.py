@@ -65,7 +65,7 @@ def act(author: "Author", op: str, name: str, held: list[UUID]) -> None:
         author.group({"m": f"v{author.minutes}"})
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(steps=STEPS)
 def test_a_recording_that_is_shown_otherwise_has_changed(
     new_author: "Callable[[], Author]", steps: list[tuple[str, str]]

@@ -234,7 +234,7 @@ def test_an_entry_says_which_group_it_was_made_under(store: LocalStore) -> None:
     assert [entry.group_seq for entry in entries if entry] == [0, 2, 2, 4, 4]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(jobs=JOBS, rivals=st.lists(st.integers(0, 3), max_size=12))
 def test_any_interleaving_leaves_a_gapless_log_with_each_key_once(
     tmp_path_factory: pytest.TempPathFactory, jobs: list[int], rivals: list[int]
@@ -258,7 +258,7 @@ def work(root: Path, jobs: list[int]) -> None:
         do(LocalStore(root), job)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(jobs=st.tuples(JOBS, JOBS, JOBS))
 def test_threads_that_commit_at_once_leave_a_gapless_log(
     tmp_path_factory: pytest.TempPathFactory, jobs: tuple[list[int], ...]

@@ -221,7 +221,7 @@ def act_on_held(author: Author, step: str, file_id: UUID, held: list[UUID]) -> N
 
 
 @given(steps=STEPS, limit=st.integers(1, 4))
-@settings(deadline=None, max_examples=6, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, suppress_health_check=list(HealthCheck))
 def test_whoever_listens_all_the_time_and_whoever_comes_back_are_told_the_same(
     new_author: Callable[[], Author], steps: list[str], limit: int
 ) -> None:

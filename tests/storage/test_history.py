@@ -320,7 +320,7 @@ def as_of(author: Author, seqs: dict[UUID, int], id_: UUID, scope: set[UUID]) ->
 
 
 @given(st.lists(ANSWERS, min_size=2, max_size=3))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_a_diff_explains_exactly_what_differs(new_author: Callable[[], Author], refreshes: list[dict[Any, Any]]):
     author = new_author()
     ids = author.ingest("a", "b", "c")

@@ -39,7 +39,7 @@ def act(author: "Author", op: str, number: int) -> None:
         author.refresh({(file_id, "words"): [("call", 0.9)] * number, (file_id, "scene"): []})
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(steps=STEPS)
 def test_an_index_caught_up_step_by_step_equals_one_built_at_once(
     new_author: "Callable[[], Author]", steps: list[tuple[str, int, bool]]

@@ -58,7 +58,7 @@ def with_peaks(lake: Lake) -> list[str]:
 
 
 @given(waveform=WAVEFORMS)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_a_file_says_what_was_written(waveform: Waveform) -> None:
     found = decode(waveform.encode())
     assert (found.sample_rate, found.samples_per_pixel) == (waveform.sample_rate, waveform.samples_per_pixel)
@@ -66,7 +66,6 @@ def test_a_file_says_what_was_written(waveform: Waveform) -> None:
 
 
 @given(content=st.binary(max_size=60))
-@settings(deadline=None)
 def test_any_other_bytes_are_damaged(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"it has|its header"):
         decode(content)

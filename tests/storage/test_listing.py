@@ -143,7 +143,7 @@ HELD_AND_FOLDED: list[tuple[str, Any, Any]] = [
 ]
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @example(steps=HELD_AND_FOLDED, wanted=Wanted(), limit=2, most_rows=None)
 @example(steps=HELD_AND_FOLDED, wanted=Wanted(status="held"), limit=2, most_rows=3)
 @example(steps=[*HELD_AND_FOLDED, ("decide", reject, None)], wanted=Wanted(status="accepted"), limit=9, most_rows=None)

@@ -134,7 +134,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rewrite, "MIN_SMALL_FILES", 2)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(steps=st.lists(STEP, max_size=12))
 def test_any_order_of_work_and_maintenance_shows_the_same_by_every_way(
     new_author: Callable[[], Author], steps: list[tuple[Any, ...]]

@@ -23,7 +23,7 @@ def stored(store: LocalStore) -> list[str]:
     return sorted(str(path.relative_to(store.root)) for path in store.root.rglob("*") if path.is_file())
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(content=st.binary(max_size=5000))
 def test_the_same_bytes_are_one_file_wherever_they_come_from(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
@@ -80,7 +80,7 @@ def blob(number: int) -> Blob:
 
 
 @given(names=st.lists(st.text(), min_size=1, max_size=4))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_receipts_come_back_oldest_first_and_are_known_by_every_host(
     tmp_path_factory: pytest.TempPathFactory, names: list[str]
 ) -> None:

@@ -29,7 +29,7 @@ def shown(index: Index, file_id: UUID) -> dict[str, list[tuple[str, float]]]:
     return found
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(refreshes=st.lists(REFRESH, max_size=5))
 def test_a_recording_shows_exactly_its_latest_reference(
     new_author: "Callable[[], Author]", refreshes: list[dict[int, dict[str, list[tuple[str, float]]]]]

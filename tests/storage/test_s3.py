@@ -202,9 +202,10 @@ def test_a_server_that_is_away_is_named_within_seconds(
     monkeypatch.setattr(bucket_module, "CONNECT_S", 0.2)
     endpoint = request.getfixturevalue(host)
     store = S3Store(f"s3://{LAKE}", dataclasses.replace(s3_server.access, endpoint_url=endpoint), tmp_path)
-    started = time.monotonic()
-    with pytest.raises(StoreError, match=rf"{endpoint}.*Check AWS_ENDPOINT_URL"):
-        store.write_if_absent("log/1", b"")
+    for _ in range(2):  # the first one imports and makes what asks
+        started = time.monotonic()
+        with pytest.raises(StoreError, match=rf"{endpoint}.*Check AWS_ENDPOINT_URL"):
+            store.write_if_absent("log/1", b"")
     assert time.monotonic() - started < bucket_module.CONNECT_S * bucket_module.ATTEMPTS + pauses_s + 2
 
 

@@ -58,7 +58,7 @@ def test_whatever_libsndfile_writes_and_opens_is_let_through(container: str) -> 
     assert {kind: refusal(content[:HEAD_BYTES]) for kind, content in opened.items()} == dict.fromkeys(opened)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.data())
 def test_nothing_that_libsndfile_opens_is_refused(data: st.DataObject) -> None:
     container = data.draw(st.sampled_from(sorted(set(soundfile.available_formats()) - HEADERLESS)))

@@ -353,7 +353,7 @@ def damages(draw: st.DrawFn) -> tuple[int, int, bool]:
 
 
 @given(damages())
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 def test_no_flipped_bit_and_no_loss_stays_unnoticed(
     template: Template, tmp_path_factory: pytest.TempPathFactory, damage: tuple[int, int, bool]
 ):

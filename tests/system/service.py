@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,26 +12,22 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
+from tests.ports import free_ports
 from tests.waiting import wait_for
 
 PROJECT = Path(__file__).parents[2]
 T = TypeVar("T")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def environment(folder: Path, **settings: str) -> dict[str, str]:
     """The variables of a user who has set nothing but these."""
+    api, prefect = free_ports(2)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
     return kept | {
         "HOME": str(folder),
         "AUDIOPHILE_DATA": str(folder / "data"),
-        "API_PORT": str(free_port()),
-        "PREFECT_PORT": str(free_port()),
+        "API_PORT": str(api),
+        "PREFECT_PORT": str(prefect),
         **settings,
     }
 
@@ -66,7 +61,7 @@ class Service:
         os.killpg(self.process.pid, signal.SIGINT)
         self.process.wait(60)
         self.process = None
-        _, alive = psutil.wait_procs(processes, timeout=5)
+        _, alive = psutil.wait_procs(processes, timeout=15)
         return alive
 
     def processes(self) -> list[psutil.Process]:
@@ -80,7 +75,7 @@ class Service:
             return probe()
 
         try:
-            return wait_for(what, seen, seconds, every_s)
+            return wait_for(what, seen, seconds, every_s, passing=httpx.HTTPError)
         except AssertionError as error:
             error.add_note(self.tail())
             raise
