@@ -38,6 +38,7 @@ def ray_cluster(address: str, place: Place) -> Iterator["Cluster"]:
     """
     require_ray(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else Ray starts a cluster on this host in place of one that is lost
     from prefect_ray import RayTaskRunner  # noqa: PLC0415
 
     runner: Any = RayTaskRunner(address, {"namespace": "audiophile"})
@@ -89,22 +90,36 @@ class Cluster:
     def _submit(self, task: Any, parameters: dict[str, Any]) -> ShardFuture:
         try:
             if not any(_cpus(node) for node in living_nodes()):  # or it would wait for ever
-                raise ConnectionError("no node with a CPU is left")
+                raise self._lost("no node with a CPU is left")
             shown = next(self._number) < MOST_SHOWN
             begun = self._runner.submit(task, parameters) if shown else _plain(task, parameters)
-            future = _OnRay(begun, self._under_way)
+            future = _OnRay(begun, self)
         except Exception as error:  # of whatever kind, it is told by the future, so that what is scored is published
             failed: Future[Scored] = Future()
-            failed.set_exception(self._lost(error) if isinstance(error, ConnectionError) else error)
+            failed.set_exception(self.of(error))
             return failed
         self._under_way.add(future)
         return future
 
-    def _lost(self, error: Exception) -> StartError:
+    def of(self, error: Exception) -> Exception:
+        """Return what an error is told as: one of the connection names the cluster."""
+        from grpc import RpcError  # noqa: PLC0415
+        from ray.util.client import ray as connection  # noqa: PLC0415
+
+        if isinstance(error, RpcError):
+            return self._lost(error.details())
+        is_connected = connection.is_connected()  # type: ignore[no-untyped-call]
+        return error if is_connected or isinstance(error, StartError) else self._lost(str(error))
+
+    def _lost(self, why: str) -> StartError:
         return StartError(
-            f"AUDIOPHILE_RUNNER={self.address}: the cluster was lost ({error}). What is scored is published, and the "
+            f"AUDIOPHILE_RUNNER={self.address}: the cluster was lost ({why}). What is scored is published, and the "
             f"next run goes on; start the cluster's nodes again, or set AUDIOPHILE_RUNNER={PROCESSES}"
         )
+
+    def is_over(self, future: "_OnRay") -> None:
+        """Take note that a shard is not under way any more."""
+        self._under_way.discard(future)
 
     def give_up(self) -> None:
         """End the processes of the shards under way."""
@@ -125,8 +140,8 @@ class Cluster:
 class _OnRay:
     """A shard under way on a cluster; that its process or node died is told as a pool of processes tells it."""
 
-    def __init__(self, future: Any, under_way: set["_OnRay"]) -> None:
-        self._future, self._under_way = future, under_way
+    def __init__(self, future: Any, cluster: Cluster) -> None:
+        self._future, self._cluster = future, cluster
 
     @property
     def reference(self) -> Any:
@@ -142,7 +157,7 @@ class _OnRay:
     def result(self) -> Scored:
         from ray import exceptions as ended  # noqa: PLC0415
 
-        self._under_way.discard(self)
+        self._cluster.is_over(self)
         try:
             scored: Scored = self._future.result()
         except (
@@ -155,6 +170,10 @@ class _OnRay:
         ) as error:
             log.warning("a process of the Ray cluster ended in the middle: %s", type(error).__name__)
             raise BrokenProcessPool(str(error)) from error
+        except ended.RayTaskError as error:  # whose text is a traceback of the other host
+            raise error.cause from error
+        except Exception as error:
+            raise self._cluster.of(error) from error
         return scored
 
 

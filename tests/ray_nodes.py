@@ -38,10 +38,12 @@ class RayNodes:
 
     Attributes:
         address: For clients.
+        head: The node that clients are connected to.
         joined: The nodes beside the head.
     """
 
     address: str
+    head: subprocess.Popen
     _gcs: str
     _folder: Path
     _stack: contextlib.ExitStack
@@ -62,6 +64,10 @@ class RayNodes:
         """End a node and all its processes, as a power cut would."""
         os.killpg(self.joined[number].pid, signal.SIGKILL)
 
+    def kill_head(self) -> None:
+        """Likewise the head, and so the cluster."""
+        os.killpg(self.head.pid, signal.SIGKILL)
+
 
 @contextlib.contextmanager
 def ray_nodes(joined: int = 1, **variables: str) -> Iterator[RayNodes]:
@@ -75,8 +81,8 @@ def ray_nodes(joined: int = 1, **variables: str) -> Iterator[RayNodes]:
         folder = Path(name)
         options = ["--head", f"--port={gcs}", f"--ray-client-server-port={clients}", f"--temp-dir={folder / 'r'}"]
         options += ["--include-dashboard=false", f"--dashboard-port={dashboard}"]
-        stack.enter_context(_node(options, folder / "head.log", variables))
-        nodes = RayNodes(f"ray://127.0.0.1:{clients}", f"127.0.0.1:{gcs}", folder, stack)
+        head = stack.enter_context(_node(options, folder / "head.log", variables))
+        nodes = RayNodes(f"ray://127.0.0.1:{clients}", head, f"127.0.0.1:{gcs}", folder, stack)
         _wait_for_port(gcs, folder / "head.log")
         for _ in range(joined):
             nodes.join(**variables)

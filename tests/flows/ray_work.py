@@ -16,6 +16,7 @@ from flows.workers import Outcome, run_shards
 from storage.place import Place
 
 KILLER_S, SLEEPER_S = 13.0, 19.0  # a recording of the one length ends its process, one of the other takes for ever
+FAILING_S = 23.0  # what scores it fails
 
 
 def job(duration_s: float = 1.0) -> Job:
@@ -38,6 +39,8 @@ def score(shard: Shard) -> Scored:
     lengths = {job.duration_s for job in shard.jobs}
     if KILLER_S in lengths:
         os._exit(9)
+    if FAILING_S in lengths:
+        raise ValueError("the disk is full")
     time.sleep(600 if SLEEPER_S in lengths else 0.05)
     return Scored((), len(shard.jobs), 0, 0, 0, shard.audio_s, frozenset({str(os.getpid())}))
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
 from flows.errors import StartError
 from flows.infer import infer
@@ -21,9 +23,13 @@ from storage.place import Place
 from storage.recordings import predictions, recordings
 from storage.settings import get_settings, read_settings
 from tests import asterisk
-from tests.flows.ray_work import KILLER_S, SLEEPER_S, job, refresh, told
+from tests.flows.ray_work import FAILING_S, KILLER_S, SLEEPER_S, job, refresh, told
 from tests.ray_nodes import RayNodes, ray_nodes
 from tests.s3 import S3Server
+from tests.waiting import wait_for
+
+# A thread of gRPC's may still look at a connection that has been closed, as it was lost.
+pytestmark = pytest.mark.filterwarnings("ignore:Exception in thread:pytest.PytestUnhandledThreadExceptionWarning")
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +92,14 @@ def test_a_recording_that_kills_its_process_is_found_and_processes_are_used_agai
     monkeypatch.setattr("flows.ray_cluster.MOST_SHOWN", 2)  # so that most shards are no tasks of Prefect's
     jobs = [job() for _ in range(9)] + [job(KILLER_S)]
     shards = [Shard(number, tuple(jobs[at : at + 2])) for number, at in enumerate(range(0, len(jobs), 2))]
-    outcome = run(nodes, shards, tmp_path)
+    told[:] = []
+    state = refresh.with_options(validate_parameters=False)(nodes.address, str(tmp_path), shards, return_state=True)
+    outcome = state.result()
     assert outcome.error is None
+    of_run = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
+    with get_client(sync_client=True) as server:
+        shown = wait_for("tasks", lambda: server.read_task_runs(flow_run_filter=of_run))
+    assert len(shown) <= 2
     assert [shard.jobs for shard in outcome.killers] == [(jobs[-1],)]
     assert sum(scored.recordings for scored in outcome.scored) == 9
     assert len(outcome.loaded) <= 3, "one process a CPU, and one after the death of another"
@@ -106,6 +118,27 @@ def test_sigterm_gives_up_what_is_under_way_on_the_cluster_and_keeps_what_is_don
         signal.signal(signal.SIGTERM, before)
     assert len(outcome.scored) == 1
     assert (outcome.killers, outcome.error) == ([], None)
+
+
+def test_an_error_is_told_alike_whether_its_shard_is_a_task_or_not(
+    nodes: RayNodes, prefect_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for most in (1, 0):
+        monkeypatch.setattr("flows.ray_cluster.MOST_SHOWN", most)
+        outcome = run(nodes, [Shard(0, (job(FAILING_S),))], tmp_path)
+        assert (type(outcome.error), str(outcome.error)) == (ValueError, "the disk is full")
+
+
+def test_a_cluster_that_is_lost_in_the_middle_is_a_message_and_what_is_done_is_kept(
+    nodes: RayNodes, prefect_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last test of this cluster."""
+    monkeypatch.setenv("RAY_CLIENT_RECONNECT_GRACE_PERIOD", "5")
+    shards = [Shard(0, (job(),)), *(Shard(n, (job(SLEEPER_S),)) for n in (1, 2, 3))]
+    outcome = run(nodes, shards, tmp_path, lambda _: nodes.kill_head())
+    assert len(outcome.scored) == 1
+    assert isinstance(outcome.error, StartError)
+    assert f"AUDIOPHILE_RUNNER={nodes.address}: the cluster was lost" in str(outcome.error)
 
 
 def test_a_cluster_that_is_not_there_is_a_message_with_its_address(tmp_path: Path) -> None:
