@@ -10,10 +10,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TextIO
 
-SKEW_S: Final = 5.0
-"""What a busy server and full seconds explain of a difference between two clocks."""
-TOO_MUCH_SKEW_S: Final = 60.0
-
 
 class Level(Enum):
     """How much a finding matters."""

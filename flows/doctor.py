@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 PROJECT: Final = Path(__file__).parent.parent
 WAIT_S: Final = 180.0
-"""How long the first scheduled run of a service that has just started is waited for."""
+"""How long a scheduled run is waited for, where the last minutes had none."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Look at everything; return 1 where something does not work, else 0."""
     parser = argparse.ArgumentParser(prog="python -m flows.doctor", description="Look at what Audiophile needs to run.")
     parser.add_argument("--models", action="store_true", help="load each enabled model, rather than hash its weights")
-    parser.add_argument("--no-wait", action="store_true", help="do not wait for the first scheduled run")
+    parser.add_argument("--no-wait", action="store_true", help="do not wait for a scheduled run")
     options = parser.parse_args(arguments)
     os.chdir(PROJECT)  # `.env` and a relative data folder are the project's, as for `make up`
     found: Counter[Level] = Counter()

@@ -109,4 +109,5 @@ def _look_at_watched(settings: Settings) -> Finding:
         require_watched(settings)
     except StartError as error:
         return fail("folder", str(error))
-    return ok("folder", f"FILE_PATH={watched}: watched for recordings")
+    but = "" if settings.file_path is not None else "; not by a worker of a pool, unless AUDIOPHILE_WATCH=1"
+    return ok("folder", f"FILE_PATH={watched}: watched for recordings{but}")

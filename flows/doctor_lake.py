@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from flows.diagnosis import SKEW_S, TOO_MUCH_SKEW_S, Finding, fail, ok, warn
+from flows.asking import SKEW_S, TOO_MUCH_SKEW_S
+from flows.diagnosis import Finding, fail, ok, warn
 from storage.errors import LogError, StorageError, StoreError
 from storage.lake import open_store
 from storage.log import LogEntry, read_entry

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from flows.asking import Run, api_address, client, is_ours, is_prefect, runs, server_time
+from flows.asking import SKEW_S, TOO_MUCH_SKEW_S, Run, api_address, client, is_ours, is_prefect, runs, server_time
 from flows.deployments import read_deployments
-from flows.diagnosis import SKEW_S, TOO_MUCH_SKEW_S, Finding, fail, ok, warn
+from flows.diagnosis import Finding, fail, ok, warn
 from flows.reconciler import Limits
 from storage.settings import Settings, is_loopback
 
@@ -34,7 +34,7 @@ def look_at_service(settings: Settings, wait_s: float) -> Iterator[Finding]:
 
     Args:
         settings: Where it is.
-        wait_s: How long a first scheduled run is waited for.
+        wait_s: How long a scheduled run is waited for, where the last minutes had none.
     """
     api_runs = is_ours(api_address(settings))
     if is_prefect(settings.prefect_url) or (api_runs and _starts(settings.prefect_url, min(wait_s, START_S))):
@@ -173,7 +173,7 @@ def look_at_schedule(
         prefect: Its server.
         deployment: Which.
         interval_s: Between its runs.
-        wait_s: How long a run is waited for, as after a start, an outage or a sleep.
+        wait_s: How long one is waited for, where the last minutes had none, as after a start, an outage or a sleep.
         now: The time at which this begins.
     """
     now = now or datetime.now(UTC)

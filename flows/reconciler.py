@@ -47,7 +47,6 @@ ALERT_EVERY_S: Final = 2.0
 """After a sleep late runs are looked at so often for so long, as they start and end within seconds."""
 NOT_STARTED: Final = ("Scheduled", "Late", "AwaitingConcurrencySlot")
 NOT_ENDED: Final = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
-PAGE: Final = 200  # as many runs as Prefect's server gives at a time
 BEGUN: Final = (StateType.PENDING, StateType.RUNNING, StateType.COMPLETED)
 
 
@@ -171,7 +170,7 @@ def _needless(runs: Sequence[FlowRun], completed: Sequence[FlowRun]) -> list[Cle
             needless.append(Clearing(run, Cancelled(message=f"{under_way.name} began later and does its work")))
             continue
         kept = newest.setdefault(run.deployment_id, run)
-        if kept is not run:
+        if kept.id != run.id:
             needless.append(Clearing(run, Cancelled(message=f"{kept.name} is due as well and does its work")))
     return needless
 
@@ -296,12 +295,8 @@ def our_runs(client: SyncPrefectClient, states: Sequence[StateType], **times: An
         **times,
     )
     found: list[FlowRun] = []
-    while page := client.read_flow_runs(
-        flow_run_filter=wanted, sort=FlowRunSort.ID_DESC, limit=PAGE, offset=len(found)
-    ):
+    while page := client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.ID_DESC, offset=len(found)):
         found += page
-        if len(page) < PAGE:
-            break
     return found
 
 

@@ -154,6 +154,7 @@ def ingest_now() -> None:
 
 def welcome(settings: Settings) -> str:
     """Return what a user reads once everything runs."""
+    drop = f"    Drop recordings into         {settings.watched_folder}\n" if settings.is_watched else ""
     return f"""
 
   Audiophile is up. Scheduled runs start within a minute, and then every two minutes.
@@ -161,8 +162,7 @@ def welcome(settings: Settings) -> str:
     Recordings and predictions   {settings.public_url}/api/files
     API by example               {settings.public_url}/docs
     Runs, schedules, artifacts   http://localhost:{settings.prefect_port}/v2/runs
-    Drop recordings into         {settings.watched_folder}
-    or upload one                curl -F file=@recording.wav {settings.public_url}/api/files/upload
+{drop}    Upload a recording           curl -F file=@recording.wav {settings.public_url}/api/files/upload
 
   Ctrl-C ends everything; `make up` goes on where it was.
 """

@@ -17,7 +17,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yml").read_t
 OURS = {name: service for name, service in COMPOSE["services"].items() if name in SERVICES}
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()
 KNOWN = {str(field.validation_alias) for field in Settings.model_fields.values()}
-FIXED = {"AUDIOPHILE_LOCAL", "FILE_PATH", "AUDIOPHILE_WATCH", "API_PORT", "PREFECT_PORT"}  # ports are as published
+FIXED = {"AUDIOPHILE_LOCAL", "FILE_PATH", "API_PORT", "PREFECT_PORT"}  # within a container; ports are as published
 
 
 def environment(service: str) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import ObjectNotFound
 
 from flows.leftovers import runs_here
+from flows.serve import welcome
+from storage.settings import Settings
 from tests.system.service import PROJECT
 from tests.waiting import wait_for
 
@@ -30,6 +32,11 @@ def is_registered(server: SyncPrefectClient, name: str) -> bool:
     except ObjectNotFound:
         return False
     return True
+
+
+def test_what_a_user_reads_names_the_watched_folder_if_there_is_one() -> None:
+    assert "Drop recordings into" in welcome(Settings(_env_file=None))
+    assert "Drop recordings into" not in welcome(Settings(_env_file=None, AUDIOPHILE_WATCH="0"))
 
 
 def test_sigterm_ends_the_run_in_hand_and_then_the_service(prefect_url: str) -> None:

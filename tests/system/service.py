@@ -75,7 +75,7 @@ class Service:
             return probe()
 
         try:
-            return wait_for(what, seen, seconds, every_s, passing=httpx.HTTPError)
+            return wait_for(what, seen, seconds, every_s)
         except AssertionError as error:
             error.add_note(self.tail())
             raise
@@ -95,16 +95,25 @@ class Service:
             "flow_runs": {"state": {"type": {"any_": list(states)}}},
             "sort": "START_TIME_DESC",
         }
-        return self.prefect.post("/flow_runs/filter", json=body).raise_for_status().json()
+        return self._ask("/flow_runs/filter", body)
 
     def artifacts(self, run_id: str) -> list[dict[str, Any]]:
         body = {"artifacts": {"flow_run_id": {"any_": [run_id]}}}
-        return self.prefect.post("/artifacts/filter", json=body).raise_for_status().json()
+        return self._ask("/artifacts/filter", body)
 
     def lines(self, run_id: str) -> list[dict[str, Any]]:
         """Return what a run has logged."""
         body = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC"}
-        return self.prefect.post("/logs/filter", json=body).raise_for_status().json()
+        return self._ask("/logs/filter", body)
+
+    def _ask(self, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """Ask Prefect, again where its database is busy, as its own client does."""
+
+        def answered() -> httpx.Response | None:
+            answer = self.prefect.post(path, json=body)
+            return answer if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE else None
+
+        return wait_for("answer of Prefect's", answered, 30).raise_for_status().json()
 
 
 @contextlib.contextmanager

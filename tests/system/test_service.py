@@ -216,11 +216,11 @@ def test_a_cycle_that_has_nothing_to_do_never_imports_torch(service: Service, pr
     (warm,) = flows.children()  # it starts the runs
     since, torch = datetime.now(UTC), dict[str, bool]()
 
-    def looked_at(flow: str) -> bool:
-        """Say whether a run that began later had nothing to do, and was seen."""
-        runs = service.runs(flow, "COMPLETED")
-        idle = [run for run in runs if run["state"]["message"] in ("Nothing is missing", "Nothing new")]
-        return any(run["id"] in torch and datetime.fromisoformat(run["start_time"]) > since for run in idle)
+    def idle(flow: str) -> set[str]:
+        """Return the runs that began later, were seen, and had nothing to do."""
+        found = [run for run in service.runs(flow, "COMPLETED") if run["id"] in torch]
+        nothing = [run for run in found if run["state"]["message"] in ("Nothing is missing", "Nothing new")]
+        return {run["id"] for run in nothing if datetime.fromisoformat(run["start_time"]) > since}
 
     def one_cycle() -> bool:
         for process in warm.children():
@@ -228,8 +228,7 @@ def test_a_cycle_that_has_nothing_to_do_never_imports_torch(service: Service, pr
                 for run in marks(Path(f"/proc/{process.pid}/fd")):
                     loaded = [has_loaded(each, "libtorch") for each in (process, *process.children(recursive=True))]
                     torch[str(run)] = any(loaded) or torch.get(str(run), False)
-        return all(looked_at(flow) for flow in ("ingest", "infer"))
+        return all(idle(flow) for flow in ("ingest", "infer"))
 
     service.wait("a run of each flow that has nothing to do", 600, one_cycle, every_s=0.2)
-    idle = {run["id"] for flow in ("ingest", "infer") for run in service.runs(flow, "COMPLETED")}
-    assert not any(torch[run] for run in idle & torch.keys())
+    assert not any(torch[run] for flow in ("ingest", "infer") for run in idle(flow))
