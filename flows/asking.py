@@ -14,9 +14,6 @@ from storage.settings import Settings, is_loopback
 
 TIMEOUT_S: Final = 5.0
 MOST: Final = 200  # rows that Prefect gives at a time
-SKEW_S: Final = 5.0
-"""Between two clocks: what full seconds and a busy host explain."""
-TOO_MUCH_SKEW_S: Final = 60.0
 AUTH: Final = "PREFECT_API_AUTH_STRING"  # "user:password", as Prefect's own client reads it
 
 

@@ -1,15 +1,14 @@
 """Looks at a lake: its store, the head of its log, its newest snapshot. Quickly; `make verify` looks at everything."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from flows.asking import SKEW_S, TOO_MUCH_SKEW_S
 from flows.diagnosis import Finding, fail, ok, warn
+from flows.doctor_clock import look_at_time_of
 from storage.errors import LogError, StorageError, StoreError
 from storage.lake import open_store
-from storage.log import LogEntry, read_entry
+from storage.log import read_entry
 from storage.manifest import manifest_seqs, newest_manifest
 from storage.place import Place
 from storage.probe import require_conditional_writes
@@ -62,20 +61,8 @@ def look_at_log(store: Store) -> Iterator[Finding]:
     if newest is None:
         raise LogError(f"log entry {seqs[-1]} went away while it was looked at")
     yield ok("log", f"{len(seqs)} entries without a gap, the newest ({newest.op}) of {newest.committed_at:%F %T} UTC")
-    yield _look_at_clock(newest)
+    yield look_at_time_of(newest)
     yield _look_at_snapshot(store, head=seqs[-1])
-
-
-def _look_at_clock(newest: LogEntry) -> Finding:
-    """Say whether this host's clock is before what was written last, by whichever host."""
-    behind_s = (newest.committed_at - datetime.now(UTC)).total_seconds()
-    if behind_s <= SKEW_S:
-        return ok("clock", "not before the newest log entry")
-    text = (
-        f"{behind_s:.0f} s before log entry {newest.seq}, which was written already: schedules and what expires go by "
-        "it. Let NTP set this host's clock, and that of whichever wrote the entry: timedatectl set-ntp true"
-    )
-    return fail("clock", text) if behind_s > TOO_MUCH_SKEW_S else warn("clock", text)
 
 
 def _look_at_snapshot(store: Store, head: int) -> Finding:

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import httpx
 
-from flows.asking import SKEW_S, TOO_MUCH_SKEW_S, Run, api_address, client, is_ours, is_prefect, runs, server_time
+from flows.asking import Run, api_address, client, is_ours, is_prefect, prefect_is_here, runs
 from flows.deployments import read_deployments
 from flows.diagnosis import Finding, fail, ok, warn
+from flows.doctor_clock import look_at_clock
 from flows.reconciler import Limits
-from storage.settings import Settings, is_loopback
+from storage.settings import Settings
 
 WATCHED: Final = "infer"
 """The deployment whose schedule is waited for: every two minutes."""
@@ -40,7 +40,7 @@ def look_at_service(settings: Settings, wait_s: float) -> Iterator[Finding]:
     if is_prefect(settings.prefect_url) or (api_runs and _starts(settings.prefect_url, min(wait_s, START_S))):
         with client(settings.prefect_url) as prefect:
             yield from look_at_prefect(prefect, settings.prefect_url)
-            if not is_loopback(urlsplit(settings.prefect_url).hostname or ""):  # whose clock is this host's
+            if not prefect_is_here(settings):  # or its clock is this host's
                 yield look_at_clock(prefect, settings.prefect_url)
             yield from look_at_flows(prefect, wait_s)
     else:
@@ -77,28 +77,6 @@ def look_at_prefect(prefect: httpx.Client, address: str) -> Iterator[Finding]:
         yield ok("prefect", f"{theirs} answers at {address}")
     else:
         yield warn("prefect", f"{theirs} answers at {address}, and {ours} is installed here. Install the same on both")
-
-
-def look_at_clock(server: httpx.Client, address: str) -> Finding:
-    """Compare this host's clock with a server's."""
-    before = datetime.now(UTC)
-    try:
-        answer = server.get("/health")
-    except httpx.HTTPError as error:
-        return warn("clock", f"{address} was not asked for the time ({error or type(error).__name__})")
-    after, theirs = datetime.now(UTC), server_time(answer)
-    if theirs is None:
-        return warn("clock", f"{address} does not say what time it is")
-    # It is some time of the second that it names, and of the time that the answer took.
-    ahead, behind = (theirs - after).total_seconds(), (before - theirs).total_seconds() - 1
-    skew = max(ahead, behind, 0.0)
-    if skew <= SKEW_S:
-        return ok("clock", f"within {SKEW_S:g} s of that of {address}")
-    text = (
-        f"{skew:.0f} s {'behind' if ahead > 0 else 'ahead of'} that of {address}: schedules, pauses and signatures go "
-        "by it. Let NTP set the clocks of both hosts: timedatectl set-ntp true"
-    )
-    return fail("clock", text) if skew > TOO_MUCH_SKEW_S else warn("clock", text)
 
 
 @dataclass(frozen=True, slots=True)

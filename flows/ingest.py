@@ -118,12 +118,9 @@ def ingest_all(settings: Settings, lake: Lake, index: Index, decoder: Decoder) -
 
 def whats_new(settings: Settings, index: Index) -> Folder:
     """Look into the watched folder; an empty store gets the demo as well."""
-    if not settings.is_watched:
-        found = Folder([], [])
-    else:
-        if not settings.watched_folder.is_dir():
-            get_run_logger().warning("the watched folder %s is not there: uploads only", settings.watched_folder)
-        found = look(settings.watched_folder, index, settings.settle_s)
+    if settings.is_watched and not settings.watched_folder.is_dir():
+        get_run_logger().warning("the watched folder %s is not there: uploads only", settings.watched_folder)
+    found = look(settings.watched_folder, index, settings.settle_s) if settings.is_watched else Folder([], [])
     if settings.demo and not index.query("SELECT 1 FROM files LIMIT 1"):
         return Folder([*demo(), *found.candidates], found.gone)
     return found

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import doctor_lake, doctor_models, doctor_python
+from flows import doctor_clock, doctor_lake, doctor_models, doctor_python
 from flows.diagnosis import Level, fail, guarded, show
 from flows.doctor import findings
 from flows.doctor_host import look_at_folder, look_at_host, look_at_port, look_at_room
@@ -238,7 +238,7 @@ def test_a_clock_that_is_before_what_was_written_is_named(
         def now(cls, tz: tzinfo | None = None) -> datetime:
             return datetime.now(tz) - timedelta(seconds=behind_s)
 
-    monkeypatch.setattr(doctor_lake, "datetime", Clock)
+    monkeypatch.setattr(doctor_clock, "datetime", Clock)
     (found,) = [each for each in doctor_lake.look_at_lake(author.lake.place) if each.subject == "clock"]
     assert found.level is level
     assert ("NTP" in found.text) == (level is not Level.OK)

@@ -24,10 +24,10 @@ from api.app import create_app
 from flows import doctor_service
 from flows.asking import client, runs
 from flows.diagnosis import Finding, Level
+from flows.doctor_clock import look_at_clock
 from flows.doctor_service import (
     Registered,
     look_at_api,
-    look_at_clock,
     look_at_flows,
     look_at_late,
     look_at_pending,
