@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -28,6 +28,11 @@ log = logging.getLogger(__name__)
 Parameters = Callable[[Shard], dict[str, Any]]
 """What the task is given to score a shard."""
 
+_START_HEAD: Final = "GRPC_ENABLE_FORK_SUPPORT=0 ray start --head --disable-usage-stats"
+"""How a head is started, without gRPC's care for forks: see `_connected`."""
+
+_TRIES: Final = 3
+
 
 @contextmanager
 def ray_cluster(address: str, place: Place) -> Iterator["Cluster"]:
@@ -39,17 +44,13 @@ def ray_cluster(address: str, place: Place) -> Iterator["Cluster"]:
     require_ray(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else Ray starts a cluster on this host in place of one that is lost
-    from prefect_ray import RayTaskRunner  # noqa: PLC0415
-
-    runner: Any = RayTaskRunner(address, {"namespace": "audiophile"})
     try:
         _knock(address)  # Ray itself waits for 30 s
-        runner.__enter__()
+        runner = _connected(address)
     except (OSError, RuntimeError, ValueError) as error:
-        why = str(error).partition("\n")[0]
         raise StartError(
-            f"AUDIOPHILE_RUNNER={address}: cannot be used ({why}). Start the cluster's head there, `ray start --head "
-            f"--disable-usage-stats`, from the same version of Audiophile, or set AUDIOPHILE_RUNNER={PROCESSES}"
+            f"AUDIOPHILE_RUNNER={address}: cannot be used ({_in_short(error)}). Start the cluster's head there, "
+            f"`{_START_HEAD}`, from the same version of Audiophile, or set AUDIOPHILE_RUNNER={PROCESSES}"
         ) from error
     cluster = Cluster(address, runner, 0)
     try:
@@ -184,6 +185,32 @@ def _plain(task: Any, parameters: dict[str, Any]) -> Any:
 
     remote = ray.remote(num_cpus=1, max_retries=0)(task.fn)
     return PrefectRayFuture(task_run_id=uuid4(), wrapped_future=remote.remote(**parameters))
+
+
+def _connected(address: str) -> Any:
+    """Return Prefect's task runner for the cluster, connected.
+
+    The head forks a process for each client while gRPC's threads are at work, and gRPC's care for forks kills some of
+    them, more on a busy machine (https://github.com/ray-project/ray/issues/63202). The next may live.
+    """
+    from prefect_ray import RayTaskRunner  # noqa: PLC0415
+
+    for tries_left in reversed(range(_TRIES)):
+        runner: Any = RayTaskRunner(address, {"namespace": "audiophile"})
+        try:
+            runner.__enter__()
+            break
+        except ConnectionAbortedError as error:
+            if not tries_left:
+                raise
+            log.warning("the Ray cluster at %s did not let us in (%s); trying again", address, _in_short(error))
+    return runner
+
+
+def _in_short(error: Exception) -> str:
+    """Return what an error says, without the traceback of another host, whose last line says it."""
+    first, *others = str(error).strip().splitlines() or [type(error).__name__]
+    return f"{first} {others[-1]}" if others else first
 
 
 def _knock(address: str) -> None:

@@ -32,6 +32,10 @@ os.killpg(0, signal.SIGKILL)
 """
 
 
+# The second as the README says: without it a busy head kills processes of its own.
+NODE = {"RAY_USAGE_STATS_ENABLED": "0", "GRPC_ENABLE_FORK_SUPPORT": "0", "PYTHONPATH": str(PROJECT)}
+
+
 @dataclass
 class RayNodes:
     """A running cluster: a head, and the nodes that have joined it, all of them with one CPU.
@@ -102,7 +106,7 @@ def _node(options: list[str], log: Path, variables: dict[str, str]) -> Iterator[
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(PROJECT)} | variables,
+            env=os.environ | NODE | variables,
             process_group=0,
         )
     try:

@@ -24,7 +24,7 @@ from storage.recordings import predictions, recordings
 from storage.settings import get_settings, read_settings
 from tests import asterisk
 from tests.flows.ray_work import FAILING_S, KILLER_S, SLEEPER_S, job, refresh, told
-from tests.ray_nodes import RayNodes, ray_nodes
+from tests.ray_nodes import PROJECT, RayNodes, ray_nodes
 from tests.s3 import S3Server
 from tests.waiting import wait_for
 
@@ -38,9 +38,30 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("ray-host")
 
 
+# Ends the next process that a head starts for a client, while there is a file that says so.
+END_THE_NEXT = """
+import os, pathlib, sys
+if "--mode=specific-server" in sys.orig_argv:
+    try:
+        pathlib.Path(__file__).with_name("end-the-next").unlink()
+    except FileNotFoundError:
+        pass
+    else:
+        os._exit(1)
+"""
+
+
 @pytest.fixture(scope="module")
-def nodes(own: Path) -> Iterator[RayNodes]:
-    with ray_nodes(AUDIOPHILE_LOCAL=str(own)) as running:
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that every interpreter of the cluster's looks into first."""
+    folder = tmp_path_factory.mktemp("ray-faults")
+    (folder / "sitecustomize.py").write_text(END_THE_NEXT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def nodes(own: Path, faults: Path) -> Iterator[RayNodes]:
+    with ray_nodes(AUDIOPHILE_LOCAL=str(own), PYTHONPATH=f"{PROJECT}{os.pathsep}{faults}") as running:
         yield running
 
 
@@ -129,6 +150,17 @@ def test_an_error_is_told_alike_whether_its_shard_is_a_task_or_not(
         assert (type(outcome.error), str(outcome.error)) == (ValueError, "the disk is full")
 
 
+def test_a_head_whose_process_for_the_run_dies_at_once_is_asked_again(
+    nodes: RayNodes, faults: Path, tmp_path: Path
+) -> None:
+    """As those of Ray do at times: https://github.com/ray-project/ray/issues/63202."""
+    fault = faults / "end-the-next"
+    fault.touch()
+    with ray_cluster(nodes.address, Place.of(tmp_path)) as cluster:
+        assert cluster.cpus == 2
+    assert not fault.exists()
+
+
 def test_a_cluster_that_is_lost_in_the_middle_is_a_message_and_what_is_done_is_kept(
     nodes: RayNodes, prefect_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,7 +175,7 @@ def test_a_cluster_that_is_lost_in_the_middle_is_a_message_and_what_is_done_is_k
 
 def test_a_cluster_that_is_not_there_is_a_message_with_its_address(tmp_path: Path) -> None:
     with (
-        pytest.raises(StartError, match=r"AUDIOPHILE_RUNNER=ray://127.0.0.1:9: cannot be used.*`ray start --head"),
+        pytest.raises(StartError, match=r"AUDIOPHILE_RUNNER=ray://127.0.0.1:9: cannot be used.*ray start --head"),
         ray_cluster("ray://127.0.0.1:9", Place.of(tmp_path)),
     ):
         pass
