@@ -16,21 +16,9 @@ import psutil
 
 from tests.loaded import has_loaded
 from tests.ports import free_ports
+from tests.wanted import while_wanted
 
 PROJECT = Path(__file__).parents[1]
-
-# Runs a node in a process group of its own until the one that started it closes the pipe, on purpose or by its own end.
-# One that ends by itself is started again: a machine that is busy may take longer than Ray waits for its own processes.
-NODE_WHILE_WANTED = """
-import os, signal, subprocess, sys, threading
-def keep():
-    for _ in range(5):
-        subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL)
-threading.Thread(target=keep, daemon=True).start()
-sys.stdin.read()
-os.killpg(0, signal.SIGKILL)
-"""
-
 
 # The second as the README says: without it a busy head kills processes of its own.
 NODE = {"RAY_USAGE_STATS_ENABLED": "0", "GRPC_ENABLE_FORK_SUPPORT": "0", "PYTHONPATH": str(PROJECT)}
@@ -95,26 +83,14 @@ def ray_nodes(joined: int = 1, **variables: str) -> Iterator[RayNodes]:
         yield nodes
 
 
-@contextlib.contextmanager
-def _node(options: list[str], log: Path, variables: dict[str, str]) -> Iterator[subprocess.Popen]:
+def _node(
+    options: list[str], log: Path, variables: dict[str, str]
+) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
     ray = Path(sys.executable).parent / "ray"
     common = ["--block", "--num-cpus=1", "--disable-usage-stats", "--object-store-memory=100000000"]
     command = [str(ray), "start", *options, *common, "--node-ip-address=127.0.0.1"]
-    with log.open("wb") as output:
-        node = subprocess.Popen(
-            [sys.executable, "-c", NODE_WHILE_WANTED, *command],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=os.environ | NODE | variables,
-            process_group=0,
-        )
-    try:
-        yield node
-    finally:
-        with contextlib.suppress(OSError):
-            node.stdin.close()
-        node.wait(20)
+    # Some times, as a machine that is busy may take longer than Ray waits for its own processes.
+    return while_wanted(command, log, os.environ | NODE | variables, times=5)
 
 
 def wait_for_nodes(nodes: RayNodes, count: int, wait_s: float = 180) -> None:

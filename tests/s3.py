@@ -17,18 +17,10 @@ from s3fs import S3FileSystem
 from storage.bucket import Bucket
 from storage.place import S3Access
 from tests.ports import free_ports
+from tests.wanted import while_wanted
 
 KEY, SECRET, REGION = "audiophile", "a secret of the tests", "eu-central-1"
 LAKE, UPLOADS = "lake", "uploads"
-
-# Runs a command until the one that started it closes the pipe, on purpose or by its own end, or the command ends.
-RUN_WHILE_WANTED = """
-import os, subprocess, sys, threading
-server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
-threading.Thread(target=lambda: os._exit(server.wait()), daemon=True).start()
-sys.stdin.read()
-server.kill()
-"""
 
 START_S = 120
 
@@ -98,22 +90,12 @@ def _started(folder: Path) -> Iterator[S3Server | None]:
         "-master.telemetry=false",
         *(f"-{name}={port}" for name, port in ports.items()),
     ]
-    with (folder / "log").open("wb") as log:
-        watcher = subprocess.Popen(
-            [sys.executable, "-c", RUN_WHILE_WANTED, *command],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "HOME": str(folder)},
-        )
+    variables = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "HOME": str(folder)}
     server = S3Server(f"http://127.0.0.1:{ports['s3.port']}")
     # As long as the server: what is collected in the middle of another test warns there.
     files = S3FileSystem(key=KEY, secret=SECRET, endpoint_url=server.endpoint, skip_instance_cache=True)
-    try:
+    with while_wanted(command, folder / "log", variables) as watcher:
         yield server if _answers(server, files, watcher) else None
-    finally:
-        watcher.stdin.close()
-        watcher.wait(20)
 
 
 def _answers(server: S3Server, files: S3FileSystem, watcher: subprocess.Popen[bytes]) -> bool:

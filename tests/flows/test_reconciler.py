@@ -39,10 +39,10 @@ from flows.reconciler import (
 from tests.chaos import faulty
 from tests.flows.sleeping import sleeping
 from tests.system.service import PROJECT
+from tests.waiting import wait_for
 
 AT_ONCE = Limits(silent=timedelta(0), stuck=timedelta(0))
 WITHIN_S = 10.0  # Prefect's least for such an automation
-WAIT_S = 90.0
 
 
 @pytest.fixture
@@ -92,18 +92,12 @@ def type_of(server: SyncPrefectClient, run_id: UUID) -> str:
     return server.read_flow_run(run_id).state.type.value
 
 
-def wait_for(server: SyncPrefectClient, run_id: UUID, state: str, seconds: float = WAIT_S) -> None:
-    give_up_at = time.monotonic() + seconds
-    while type_of(server, run_id) != state:
-        assert time.monotonic() < give_up_at, f"{type_of(server, run_id)} and not {state} after {seconds} s"
-        time.sleep(0.2)
+def wait_until(server: SyncPrefectClient, run_id: UUID, state: str) -> None:
+    wait_for(f"run that is {state}", lambda: type_of(server, run_id) == state)
 
 
 def wait_for_heartbeat(server: SyncPrefectClient, run: FlowRun, since: datetime) -> None:
-    give_up_at = time.monotonic() + WAIT_S
-    while not had_heartbeat(server, run, since):  # the server writes events in batches
-        assert time.monotonic() < give_up_at
-        time.sleep(0.2)
+    wait_for("heartbeat", lambda: had_heartbeat(server, run, since))  # the server writes events in batches
 
 
 def looks(server: SyncPrefectClient, limits: Limits = AT_ONCE) -> list[UUID]:
@@ -267,7 +261,7 @@ def test_the_thread_goes_on_when_the_server_was_away(
                 time.sleep(0.1)
             assert type_of(server, stuck.id) == "PENDING"
             proxy.rate = 0
-            wait_for(server, stuck.id, "CRASHED")
+            wait_until(server, stuck.id, "CRASHED")
         finally:
             process.kill()
             process.wait()
@@ -285,10 +279,8 @@ def test_a_run_that_goes_on_beats_and_tells_its_end(server: SyncPrefectClient, m
     long = sleeping(2.5, return_state=True)
     monkeypatch.setattr("flows.heartbeat.FIRST_AFTER_S", 60.0)
     short = sleeping(0.1, return_state=True)
-    give_up_at = time.monotonic() + WAIT_S
-    while ENDED not in (told := events_of(server, long)):  # the server writes events in batches
-        assert time.monotonic() < give_up_at
-        time.sleep(0.2)
+    wait_for("event of its end", lambda: ENDED in events_of(server, long))  # the server writes events in batches
+    told = events_of(server, long)
     assert (set(told), told.count(ENDED)) == ({HEARTBEAT, ENDED}, 1)
     assert events_of(server, short) == []
 
@@ -312,7 +304,7 @@ def started(server: SyncPrefectClient, run: FlowRun, prefect_url: str) -> subpro
     process = subprocess.Popen(
         [sys.executable, "-m", "prefect.engine"], cwd=PROJECT, env=os.environ | variables, stderr=subprocess.DEVNULL
     )
-    wait_for(server, run.id, "RUNNING")
+    wait_until(server, run.id, "RUNNING")
     return process
 
 
@@ -331,7 +323,7 @@ def test_a_run_that_is_killed_is_known_here_and_crashed_by_the_automation(
         process.kill()
         process.wait()
     assert run.id not in runs_here()
-    wait_for(server, run.id, "CRASHED")
+    wait_until(server, run.id, "CRASHED")
     assert "No heartbeat for 10 s" in server.read_flow_run(run.id).state.message
     assert type_of(server, run_in(server, deployment, Pending()).id) == "PENDING"
 

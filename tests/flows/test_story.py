@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-import time
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from storage.lake import Lake
 from storage.recordings import recordings
 from storage.settings import get_settings
 from tests.flows.refreshing import refreshed
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("prefect_url")
 ENGINES = ("Beginning", "View at", "Finished")  # lines that Prefect adds to each run
@@ -52,29 +52,30 @@ def links_of(state: Any) -> dict[str, str]:
 
 def lines_of(state: Any) -> list[str]:
     """What a run itself has logged, in order, and without its seconds."""
-    deadline = time.monotonic() + 60
     mine = LogFilter(flow_run_id={"any_": [state.state_details.flow_run_id]}, level={"ge_": logging.INFO})
-    while True:
+
+    def finished() -> list[str]:
         with get_client(sync_client=True) as client:
             found = client.read_logs(mine, sort=LogSort.TIMESTAMP_ASC)
         lines = [one.message for one in found if one.name == "prefect.flow_runs"]
-        if lines and lines[-1].startswith("Finished"):
-            return [re.sub(r"\d+\.\d s", "N s", line) for line in lines if not line.startswith(ENGINES)]
-        assert time.monotonic() < deadline, lines
-        time.sleep(0.2)
+        return lines if lines and lines[-1].startswith("Finished") else []
+
+    lines = wait_for("line of its end", finished)
+    return [re.sub(r"\d+\.\d s", "N s", line) for line in lines if not line.startswith(ENGINES)]
+
+
+def events_now(name: str, state: Any) -> list[Any]:
+    """The events of this name that a run has emitted, as far as the server knows."""
+    run = f"prefect.flow-run.{state.state_details.flow_run_id}"
+    with get_client(sync_client=True) as client:
+        page = client.read_events(EventFilter(event=EventNameFilter(name=[name])), limit=50)
+    return [one for one in page.events if any(related.id == run for related in one.related)]
 
 
 def events_of(name: str, state: Any, least: int) -> list[Any]:
-    """The events of this name that a run has emitted, once there are so many."""
-    deadline = time.monotonic() + 60
-    run = f"prefect.flow-run.{state.state_details.flow_run_id}"
-    while True:
-        with get_client(sync_client=True) as client:
-            page = client.read_events(EventFilter(event=EventNameFilter(name=[name])), limit=50)
-        found = [one for one in page.events if any(related.id == run for related in one.related)]
-        if len(found) >= least or time.monotonic() > deadline:
-            return found
-        time.sleep(0.2)
+    """The same, once there are so many."""
+    wait_for(f"{least} events {name}", lambda: len(events_now(name, state)) >= least)
+    return events_now(name, state)
 
 
 def test_ingest_is_named_with_what_it_took_in_and_tells_of_what_it_rejected(
@@ -102,7 +103,7 @@ def test_ingest_is_named_with_what_it_took_in_and_tells_of_what_it_rejected(
     assert lines[-1] == f"rejected: 3 more files, see {API}/files?status=rejected"
     again = ingest(return_state=True)
     assert run_of(again).name == "Nothing new"
-    assert not events_of(REJECTED, again, 0)
+    assert not events_now(REJECTED, again)
 
 
 def test_maintain_is_named_with_its_stages_and_drift_with_what_it_found(lake: Lake) -> None:
