@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ import psutil
 
 from tests.loaded import has_loaded
 from tests.ports import free_ports
-from tests.wanted import while_wanted
+from tests.wanted import wait_for_port, while_wanted
 
 PROJECT = Path(__file__).parents[1]
 
@@ -75,10 +74,10 @@ def ray_nodes(joined: int = 1, **variables: str) -> Iterator[RayNodes]:
         options += ["--include-dashboard=false", f"--dashboard-port={dashboard}"]
         head = stack.enter_context(_node(options, folder / "head.log", variables))
         nodes = RayNodes(f"ray://127.0.0.1:{clients}", head, f"127.0.0.1:{gcs}", folder, stack)
-        _wait_for_port(gcs, folder / "head.log")
+        wait_for_port(gcs, folder / "head.log")
         for _ in range(joined):
             nodes.join(**variables)
-        _wait_for_port(clients, folder / "head.log")
+        wait_for_port(clients, folder / "head.log")
         wait_for_nodes(nodes, 1 + joined)
         yield nodes
 
@@ -104,12 +103,3 @@ def wait_for_nodes(nodes: RayNodes, count: int, wait_s: float = 180) -> None:
     give_up_at = time.monotonic() + wait_s
     while (asked := subprocess.run(command, timeout=wait_s, check=False, capture_output=True, text=True)).returncode:
         assert time.monotonic() < give_up_at, asked.stderr[-2000:]
-
-
-def _wait_for_port(port: int, log: Path, wait_s: float = 180) -> None:
-    give_up_at = time.monotonic() + wait_s
-    while time.monotonic() < give_up_at:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.1)
-    raise AssertionError(log.read_text(errors="replace")[-2000:])

@@ -1,10 +1,13 @@
 """Servers that end with the tests, even if those are killed."""
 
 import contextlib
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from tests.waiting import wait_for
 
 # Runs a command in a process group of its own until the one that started it closes the pipe, on purpose or by its own
 # end, or the command has ended so many times.
@@ -47,3 +50,17 @@ def while_wanted(
         with contextlib.suppress(OSError):
             watcher.stdin.close()
         watcher.wait(20)
+
+
+def wait_for_port(port: int, log: Path, seconds: float = 180) -> None:
+    """Return once a server listens on a port of this machine; the error has the end of its log."""
+
+    def listens() -> bool:
+        with socket.create_connection(("127.0.0.1", port), 1):
+            return True
+
+    try:
+        wait_for(f"server on port {port}", listens, seconds, every_s=0.1, passing=OSError)
+    except AssertionError as error:
+        error.add_note(log.read_text(errors="replace")[-2000:])
+        raise

@@ -2,10 +2,9 @@
 
 import contextlib
 import dataclasses
+import os
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +18,7 @@ from tests.chaos.faulty import Proxy, running
 from tests.chaos.result import Result
 from tests.ports import free_port
 from tests.s3 import KEY, LAKE, SECRET, s3_server
-
-START_S = 20
+from tests.wanted import wait_for_port, while_wanted
 
 NEEDED = ("If-None-Match", "overwrite", "AUDIOPHILE_DATA")
 """What the message must have: what is missing, what could happen, what to set."""
@@ -74,19 +72,7 @@ def rclone(folder: Path) -> Iterator[str]:
     """Serve a folder by rclone, whose S3 knows no conditional writes; yield its address."""
     (folder / LAKE).mkdir(parents=True)
     port = free_port()
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            ["rclone", "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--addr", f"127.0.0.1:{port}", str(folder)],
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        give_up_at = time.monotonic() + START_S
-        while time.monotonic() < give_up_at:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            time.sleep(0.1)
+    command = ["rclone", "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--addr", f"127.0.0.1:{port}", str(folder)]
+    with while_wanted(command, folder / "log", os.environ):
+        wait_for_port(port, folder / "log")
         yield f"http://127.0.0.1:{port}"
-    finally:
-        server.kill()
-        server.wait()

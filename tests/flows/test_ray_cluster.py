@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import State
 
 from flows.errors import StartError
 from flows.infer import infer
@@ -65,9 +66,13 @@ def nodes(own: Path, faults: Path) -> Iterator[RayNodes]:
         yield running
 
 
-def run(nodes: RayNodes, shards: list[Shard], tmp_path: Path, on_scored: Callable[[Scored], None] = id) -> Outcome:
+def ended(nodes: RayNodes, shards: list[Shard], tmp_path: Path, on_scored: Callable[[Scored], None] = id) -> State:
     told[:] = [on_scored]
-    return refresh.with_options(validate_parameters=False)(nodes.address, str(tmp_path), shards)
+    return refresh.with_options(validate_parameters=False)(nodes.address, str(tmp_path), shards, return_state=True)
+
+
+def run(nodes: RayNodes, shards: list[Shard], tmp_path: Path, on_scored: Callable[[Scored], None] = id) -> Outcome:
+    return ended(nodes, shards, tmp_path, on_scored).result()
 
 
 def test_real_recordings_are_scored_on_the_cluster_and_published_as_one_reference(
@@ -113,8 +118,7 @@ def test_a_recording_that_kills_its_process_is_found_and_processes_are_used_agai
     monkeypatch.setattr("flows.ray_cluster.MOST_SHOWN", 2)  # so that most shards are no tasks of Prefect's
     jobs = [job() for _ in range(9)] + [job(KILLER_S)]
     shards = [Shard(number, tuple(jobs[at : at + 2])) for number, at in enumerate(range(0, len(jobs), 2))]
-    told[:] = []
-    state = refresh.with_options(validate_parameters=False)(nodes.address, str(tmp_path), shards, return_state=True)
+    state = ended(nodes, shards, tmp_path)
     outcome = state.result()
     assert outcome.error is None
     of_run = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
@@ -174,10 +178,8 @@ def test_a_cluster_that_is_lost_in_the_middle_is_a_message_and_what_is_done_is_k
 
 
 def test_a_cluster_that_is_not_there_is_a_message_with_its_address(tmp_path: Path) -> None:
-    with (
-        pytest.raises(StartError, match=r"AUDIOPHILE_RUNNER=ray://127.0.0.1:9: cannot be used.*ray start --head"),
-        ray_cluster("ray://127.0.0.1:9", Place.of(tmp_path)),
-    ):
+    message = r"AUDIOPHILE_RUNNER=ray://127.0.0.1:9: cannot be used.*`GRPC_ENABLE_FORK_SUPPORT=0 ray start --head"
+    with pytest.raises(StartError, match=message), ray_cluster("ray://127.0.0.1:9", Place.of(tmp_path)):
         pass
 
 

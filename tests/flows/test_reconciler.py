@@ -279,8 +279,12 @@ def test_a_run_that_goes_on_beats_and_tells_its_end(server: SyncPrefectClient, m
     long = sleeping(2.5, return_state=True)
     monkeypatch.setattr("flows.heartbeat.FIRST_AFTER_S", 60.0)
     short = sleeping(0.1, return_state=True)
-    wait_for("event of its end", lambda: ENDED in events_of(server, long))  # the server writes events in batches
-    told = events_of(server, long)
+
+    def all_told() -> list[str] | None:
+        found = events_of(server, long)
+        return found if ENDED in found else None  # the server writes events in batches
+
+    told = wait_for("event of its end", all_told)
     assert (set(told), told.count(ENDED)) == ({HEARTBEAT, ENDED}, 1)
     assert events_of(server, short) == []
 

@@ -74,8 +74,12 @@ def events_now(name: str, state: Any) -> list[Any]:
 
 def events_of(name: str, state: Any, least: int) -> list[Any]:
     """The same, once there are so many."""
-    wait_for(f"{least} events {name}", lambda: len(events_now(name, state)) >= least)
-    return events_now(name, state)
+
+    def enough() -> list[Any] | None:
+        found = events_now(name, state)
+        return found if len(found) >= least else None
+
+    return wait_for(f"{least} events {name}", enough)
 
 
 def test_ingest_is_named_with_what_it_took_in_and_tells_of_what_it_rejected(

@@ -207,9 +207,11 @@ def test_what_does_not_arrive_in_time_is_given_up(
     monkeypatch.setattr(sources, "FETCH_S", 0.5)
     web.files = {f"/slow/{name}": b"x" * 1000 for name in FILES}
     web.pause_s = 0.05
+    started = time.monotonic()
     reason = refusal(remote(f"{web.url}/slow" if source == "http" else source), tmp_path / "cache")
     assert "TimeoutError" in reason
     assert "to arrive" in reason
+    assert time.monotonic() - started < 5
     assert not list((tmp_path / "cache").glob(".*")), "no rest of it is left"
 
 
