@@ -1,4 +1,8 @@
-"""Asks Prefect for a run after an upload or an erasure. If Prefect is away, the next scheduled run sees it."""
+"""Asks Prefect for a run after an upload or an erasure. If Prefect is away or busy, it is asked again.
+
+On SQLite it answers 503 whenever two requests write at once. What this process does not live to ask for, a scheduled
+run sees.
+"""
 
 import logging
 import threading
@@ -10,6 +14,7 @@ import httpx
 log = logging.getLogger(__name__)
 
 PAUSE_S = 1.0  # what comes within it shares one run
+LONGEST_PAUSE_S = 60.0  # before Prefect is asked again; each is twice the one before
 TIMEOUT_S = 5.0
 NOT_STARTED = ["SCHEDULED", "PENDING"]
 
@@ -67,24 +72,32 @@ class Trigger:
         self._wanted.set()
 
     def _run(self) -> None:
+        refused: set[Run] = set()
+        pause_s = PAUSE_S
         with httpx.Client(timeout=TIMEOUT_S, auth=self._auth) as client:
             while True:
-                self._wanted.wait()
+                self._wanted.wait(pause_s if refused else None)
                 if self._ended.wait(PAUSE_S):
                     return
                 self._wanted.clear()
                 with self._lock:
-                    asked, self._asked = self._asked, set()
-                for run in asked:
-                    try:
-                        self._ask(client, run)
-                    except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
-                        log.warning(
-                            "Prefect at %s did not start %s (%s): the next scheduled run will",
-                            self._url,
-                            run.deployment,
-                            error,
-                        )
+                    asked, self._asked = self._asked | refused, set()
+                refused = {run for run in asked if not self._is_asked_for(client, run, again=run in refused)}
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S) if refused else PAUSE_S
+
+    def _is_asked_for(self, client: httpx.Client, run: Run, *, again: bool) -> bool:
+        try:
+            self._ask(client, run)
+        except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
+            log.log(
+                logging.DEBUG if again else logging.WARNING,
+                "Prefect at %s did not start %s (%s): it is asked again, or the next scheduled run will",
+                self._url,
+                run.deployment,
+                error,
+            )
+            return False
+        return True
 
     def _ask(self, client: httpx.Client, run: Run) -> None:
         name = f"{run.deployment}/{run.deployment}"

@@ -163,11 +163,15 @@ def api(serve: Callable[..., contextlib.AbstractContextManager[Api]]) -> Iterato
 
 @dataclass
 class FakePrefect:
-    """Answers the three requests that start a run, and notes them; before it is well, it answers nonsense."""
+    """Answers the three requests that start a run, and notes them; before it is well, it answers nonsense.
+
+    While it is busy, it refuses runs as Prefect does on SQLite where two requests write at once.
+    """
 
     url: str
     requests: list[str]
     well: bool = True
+    busy: int = 0  # how many more runs are refused
     waiting_runs: int = 0
     asked: list[dict[str, Any]] = field(default_factory=list)  # what runs were asked for with
     passwords: set[str | None] = field(default_factory=set)  # that were given, as they are in the header
@@ -189,14 +193,19 @@ def prefect() -> Iterator[FakePrefect]:
 
         def do_POST(self) -> None:
             sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            fake.asked += [sent] if self.path.endswith("/create_flow_run") else []
-            self._answer(fake.waiting_runs if self.path.endswith("/count") else {"id": "run-id"})
+            is_run = self.path.endswith("/create_flow_run")
+            fake.asked += [sent] if is_run else []
+            refused = is_run and fake.busy > 0
+            fake.busy -= refused
+            self._answer(
+                fake.waiting_runs if self.path.endswith("/count") else {"id": "run-id"}, 503 if refused else 200
+            )
 
-        def _answer(self, body: object) -> None:
+        def _answer(self, body: object, status: int = 200) -> None:
             content = json.dumps(body).encode() if fake.well else b"<html>Another service lives here</html>"
             fake.passwords.add(self.headers["Authorization"])
             fake.requests.append(f"{self.command} {self.path}")  # before the answer, which brings the next request
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import httpx
 import psutil
 
 from flows.watch import demo
@@ -190,8 +189,7 @@ def runs_since(service: Service, flow: str, since: datetime) -> list[str]:
 
 def ask_for_infer(service: Service) -> str:
     deployment = service.prefect.get("/deployments/name/infer/infer").raise_for_status().json()["id"]
-    answer: httpx.Response = service.prefect.post(f"/deployments/{deployment}/create_flow_run", json={})
-    return str(answer.raise_for_status().json()["id"])
+    return str(service.ask(f"/deployments/{deployment}/create_flow_run", {})["id"])
 
 
 def said_at(service: Service, run: str, start: str) -> datetime | None:

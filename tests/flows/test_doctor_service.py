@@ -93,10 +93,11 @@ def schedule(prefect: httpx.Client, name: str, wait_s: float = 0) -> Finding:
     return look_at_schedule(prefect, registered(prefect, name), INTERVAL_S, wait_s)
 
 
-def scheduled_runs(prefect: httpx.Client, name: str, count: int) -> list[str]:
+def scheduled_runs(prefect: httpx.Client, server: SyncPrefectClient, name: str, count: int) -> list[str]:
     """Have Prefect schedule runs, as its scheduler does; return their names."""
-    (raw,) = prefect.post("/deployments/filter", json={"deployments": {"name": {"any_": [name]}}}).json()
-    prefect.post(f"/deployments/{raw['id']}/schedule", json={"max_runs": count, "min_runs": count}).raise_for_status()
+    deployment = server.read_deployment_by_name(f"{doctored.name}/{name}")
+    counts = {"max_runs": count, "min_runs": count}
+    server.request("POST", "/deployments/{id}/schedule", path_params={"id": deployment.id}, json=counts)
     found = [run for run in runs(prefect, {}, [name], "EXPECTED_START_TIME_ASC") if run.auto_scheduled]
     return [run.name for run in found[:count]]
 
@@ -127,7 +128,7 @@ def test_a_schedule_that_never_fires_fails_and_one_that_does_is_well(
     assert waits.level is Level.WARN, "while it is under way, none of the schedule can be"
     assert "which somebody asked for" in waits.text
     set_state(server, asked, Completed())
-    first, second = scheduled_runs(prefect, name, 2)
+    first, second = scheduled_runs(prefect, server, name, 2)
     set_state(server, first, Completed())
     assert schedule(prefect, name).level is Level.OK
     set_state(server, second, Failed(message="no such file"))
@@ -145,7 +146,7 @@ def test_the_first_run_of_a_young_service_is_waited_for(
     monkeypatch.setattr(doctor_service, "LOOK_EVERY_S", 0.2)
     name = deploy(datetime.now(UTC))
     assert schedule(prefect, name).level is Level.WARN
-    (first,) = scheduled_runs(prefect, name, 1)
+    (first,) = scheduled_runs(prefect, server, name, 1)
     later = threading.Timer(1, set_state, [server, first, Completed()])
     later.start()
     assert schedule(prefect, name, wait_s=60).level is Level.OK

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import UUID
 
-import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
@@ -156,11 +155,11 @@ def test_after_a_sleep_runs_get_their_time_anew(server: SyncPrefectClient, deplo
 
 
 def test_late_runs_collapse_into_the_newest_and_those_that_were_asked_for_stay(
-    server: SyncPrefectClient, deploy: Deploy, prefect_url: str
+    server: SyncPrefectClient, deploy: Deploy
 ) -> None:
     deployment = deploy(ConcurrencyLimitStrategy.ENQUEUE)
     asked = run_in(server, deployment)
-    scheduled = late_runs(server, deployment, prefect_url, 20)
+    scheduled = late_runs(server, deployment, 20)
     due = [run for run in due_runs(server, datetime.now(UTC)) if run.deployment_id == deployment.id]
     assert len(due) == 21
     assert set(looks_once(server)) == {run.id for run in scheduled[:-1]}
@@ -190,10 +189,10 @@ def test_what_was_due_before_a_run_began_is_done_by_it() -> None:
 
 
 def test_what_was_due_before_a_run_began_stays_done_once_that_has_ended(
-    server: SyncPrefectClient, deploy: Deploy, prefect_url: str
+    server: SyncPrefectClient, deploy: Deploy
 ) -> None:
     deployment = deploy(ConcurrencyLimitStrategy.ENQUEUE)
-    older, newer = late_runs(server, deployment, prefect_url, 2)
+    older, newer = late_runs(server, deployment, 2)
     for state in (Pending(), Running(), Completed()):
         server.set_flow_run_state(older.id, state)
     assert looks_once(server) == [newer.id]
@@ -201,10 +200,10 @@ def test_what_was_due_before_a_run_began_stays_done_once_that_has_ended(
 
 
 def test_a_late_run_that_has_begun_meanwhile_is_left_alone(
-    server: SyncPrefectClient, deploy: Deploy, prefect_url: str, monkeypatch: pytest.MonkeyPatch
+    server: SyncPrefectClient, deploy: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deployment = deploy(ConcurrencyLimitStrategy.ENQUEUE)
-    looked_at = late_runs(server, deployment, prefect_url, 2)
+    looked_at = late_runs(server, deployment, 2)
     older = looked_at[0]
     server.set_flow_run_state(older.id, Pending())
     monkeypatch.setattr("flows.reconciler.due_runs", lambda *_: looked_at)
@@ -212,11 +211,11 @@ def test_a_late_run_that_has_begun_meanwhile_is_left_alone(
     assert type_of(server, older.id) == "PENDING"
 
 
-def late_runs(server: SyncPrefectClient, deployment: DeploymentResponse, prefect_url: str, count: int) -> list[FlowRun]:
+def late_runs(server: SyncPrefectClient, deployment: DeploymentResponse, count: int) -> list[FlowRun]:
     """Have the schedule make runs that are due within the last hour; return them, the oldest first."""
     since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     late = {"start_time": since, "end_time": datetime.now(UTC).isoformat(), "min_runs": count, "max_runs": count}
-    httpx.post(f"{prefect_url}/deployments/{deployment.id}/schedule", json=late, timeout=60).raise_for_status()
+    server.request("POST", "/deployments/{id}/schedule", path_params={"id": deployment.id}, json=late)
     due = [run for run in due_runs(server, datetime.now(UTC)) if run.deployment_id == deployment.id]
     made = sorted((run for run in due if run.auto_scheduled), key=lambda run: run.expected_start_time)
     assert len(made) == count
@@ -224,10 +223,10 @@ def late_runs(server: SyncPrefectClient, deployment: DeploymentResponse, prefect
 
 
 def test_due_runs_are_all_seen_however_many_there_are(
-    server: SyncPrefectClient, deploy: Deploy, prefect_url: str, monkeypatch: pytest.MonkeyPatch
+    server: SyncPrefectClient, deploy: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "read_flow_runs", partial(server.read_flow_runs, limit=2))  # Prefect gives 200 at most
-    *needless, kept = late_runs(server, deploy(ConcurrencyLimitStrategy.ENQUEUE), prefect_url, 5)
+    *needless, kept = late_runs(server, deploy(ConcurrencyLimitStrategy.ENQUEUE), 5)
     found = [run.id for run in due_runs(server, datetime.now(UTC))]
     assert len(found) == len({*found})
     assert {*looks_once(server)} >= {run.id for run in needless}

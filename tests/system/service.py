@@ -95,18 +95,18 @@ class Service:
             "flow_runs": {"state": {"type": {"any_": list(states)}}},
             "sort": "START_TIME_DESC",
         }
-        return self._ask("/flow_runs/filter", body)
+        return self.ask("/flow_runs/filter", body)
 
     def artifacts(self, run_id: str) -> list[dict[str, Any]]:
         body = {"artifacts": {"flow_run_id": {"any_": [run_id]}}}
-        return self._ask("/artifacts/filter", body)
+        return self.ask("/artifacts/filter", body)
 
     def lines(self, run_id: str) -> list[dict[str, Any]]:
         """Return what a run has logged."""
         body = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC"}
-        return self._ask("/logs/filter", body)
+        return self.ask("/logs/filter", body)
 
-    def _ask(self, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    def ask(self, path: str, body: dict[str, Any]) -> Any:
         """Ask Prefect, again where its database is busy, as its own client does."""
 
         def answered() -> httpx.Response | None:
