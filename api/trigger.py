@@ -6,6 +6,7 @@ run sees.
 
 import logging
 import threading
+import uuid
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ import httpx
 log = logging.getLogger(__name__)
 
 PAUSE_S = 1.0  # what comes within it shares one run
-LONGEST_PAUSE_S = 60.0  # before Prefect is asked again; each is twice the one before
+LONGEST_PAUSE_S = 60.0  # before Prefect is asked again; each is twice the one before, unless somebody asks meanwhile
 TIMEOUT_S = 5.0
 NOT_STARTED = ["SCHEDULED", "PENDING"]
 
@@ -50,7 +51,7 @@ class Trigger:
         self._url = prefect_url.rstrip("/")
         user, _, password = auth.partition(":")
         self._auth = (user, password) if auth else None
-        self._asked: set[Run] = set()
+        self._asked: dict[Run, str] = {}  # with keys: Prefect makes one run of what is sent twice with the same
         self._lock = threading.Lock()
         self._wanted, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="trigger", daemon=True)
@@ -68,26 +69,30 @@ class Trigger:
     def pull(self, run: Run = INGEST) -> None:
         """Ask for a run that starts after now; returns at once."""
         with self._lock:
-            self._asked.add(run)
+            self._asked[run] = str(uuid.uuid4())
         self._wanted.set()
 
     def _run(self) -> None:
-        refused: set[Run] = set()
+        refused: dict[Run, str] = {}
         pause_s = PAUSE_S
         with httpx.Client(timeout=TIMEOUT_S, auth=self._auth) as client:
-            while True:
-                self._wanted.wait(pause_s if refused else None)
+            while not self._ended.is_set():
+                is_new = self._wanted.wait(pause_s if refused else None)
                 if self._ended.wait(PAUSE_S):
                     return
                 self._wanted.clear()
                 with self._lock:
-                    asked, self._asked = self._asked | refused, set()
-                refused = {run for run in asked if not self._is_asked_for(client, run, again=run in refused)}
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S) if refused else PAUSE_S
+                    asked, self._asked = refused | self._asked, {}
+                refused = {
+                    run: key
+                    for run, key in asked.items()
+                    if not self._is_asked_for(client, run, key, again=key == refused.get(run))
+                }
+                pause_s = PAUSE_S if is_new else min(2 * pause_s, LONGEST_PAUSE_S)
 
-    def _is_asked_for(self, client: httpx.Client, run: Run, *, again: bool) -> bool:
+    def _is_asked_for(self, client: httpx.Client, run: Run, key: str, *, again: bool) -> bool:
         try:
-            self._ask(client, run)
+            self._ask(client, run, key)
         except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
             log.log(
                 logging.DEBUG if again else logging.WARNING,
@@ -99,7 +104,7 @@ class Trigger:
             return False
         return True
 
-    def _ask(self, client: httpx.Client, run: Run) -> None:
+    def _ask(self, client: httpx.Client, run: Run, key: str) -> None:
         name = f"{run.deployment}/{run.deployment}"
         deployment = client.get(f"{self._url}/deployments/name/{name}").raise_for_status().json()["id"]
         waiting = client.post(
@@ -111,5 +116,5 @@ class Trigger:
         )
         if waiting.raise_for_status().json():
             return  # a run that has not started will see what has changed
-        started = client.post(f"{self._url}/deployments/{deployment}/create_flow_run", json=run.request)
-        started.raise_for_status()
+        request = run.request | {"idempotency_key": key}
+        client.post(f"{self._url}/deployments/{deployment}/create_flow_run", json=request).raise_for_status()

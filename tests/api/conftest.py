@@ -5,7 +5,6 @@ import hashlib
 import json
 import socket
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from storage.settings import Settings
 from storage.sniffing import HEAD_BYTES, refusal
 from storage.tables import table_from_rows
 from tests.serving import serving
+from tests.waiting import wait_for
 
 MODEL_VERSION = "v1"
 WAV = b"RIFF\0\0\0\0WAVE"
@@ -173,15 +173,13 @@ class FakePrefect:
     well: bool = True
     busy: int = 0  # how many more runs are refused
     waiting_runs: int = 0
-    asked: list[dict[str, Any]] = field(default_factory=list)  # what runs were asked for with
+    asked: list[dict[str, Any]] = field(default_factory=list)  # what runs were made with
+    keys: list[str] = field(default_factory=list)  # of all requests for runs
     passwords: set[str | None] = field(default_factory=set)  # that were given, as they are in the header
 
     def wait_for(self, count: int) -> list[str]:
         """Return the requests, once there are `count` at least."""
-        for _ in range(1000):
-            if len(self.requests) >= count:
-                break
-            time.sleep(0.01)
+        wait_for(f"{count} requests", lambda: len(self.requests) >= count, every_s=0.01)
         return list(self.requests)
 
 
@@ -194,9 +192,10 @@ def prefect() -> Iterator[FakePrefect]:
         def do_POST(self) -> None:
             sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             is_run = self.path.endswith("/create_flow_run")
-            fake.asked += [sent] if is_run else []
             refused = is_run and fake.busy > 0
             fake.busy -= refused
+            fake.keys += [sent.pop("idempotency_key")] if is_run else []
+            fake.asked += [sent] if is_run and not refused else []
             self._answer(
                 fake.waiting_runs if self.path.endswith("/count") else {"id": "run-id"}, 503 if refused else 200
             )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from storage.erasure import lift
+from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from tests.api.conftest import Api, FakePrefect
@@ -91,6 +92,18 @@ def test_an_erasure_asks_for_the_run_that_removes_what_is_left(serve: Serve, pre
         assert api.http.delete(f"/api/files/{file_id}").status_code == 202
         assert prefect.wait_for(6)[3:] == START_A_RUN
     assert prefect.asked == [{"tags": ["upload"]}, {"tags": ["erase"], "parameters": {"stages": ["erase"]}}]
+
+
+def test_a_run_that_was_refused_is_asked_for_again_beside_others(serve: Serve, prefect: "FakePrefect") -> None:
+    with serve(PREFECT_API_URL=prefect.url) as api:
+        file_id = api.ingested()
+        prefect.wait_for(3)
+        prefect.busy = 1
+        assert api.http.delete(f"/api/files/{file_id}").status_code == 202
+        wait_for("refusal", lambda: not prefect.busy)
+        assert api.upload(b"RIFF____WAVE and more").status_code == 201
+        wait_for("runs", lambda: len(prefect.asked) == 3)
+    assert sorted(run["tags"] for run in prefect.asked) == [["erase"], ["upload"], ["upload"]]
 
 
 def test_a_store_that_fails_erases_nothing(api: "Api") -> None:

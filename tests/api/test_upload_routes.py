@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from api import trigger
 from storage.media import media_path
 from tests.waiting import wait_for
 
@@ -202,6 +203,24 @@ def test_a_prefect_that_is_busy_is_asked_again(serve: Serve, prefect: "FakePrefe
     with serve(PREFECT_API_URL=prefect.url) as api:
         assert api.upload(WAV).status_code == 201
         assert prefect.wait_for(6) == START_A_RUN * 2
+    assert len(prefect.asked) == len({*prefect.keys}) == 1, "Prefect can tell that it is the same request"
+
+
+def test_a_prefect_that_stays_busy_is_asked_less_and_less_often(
+    serve: Serve, prefect: "FakePrefect", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trigger, "PAUSE_S", 0.02)
+    prefect.busy = 1000
+    with serve(PREFECT_API_URL=prefect.url) as api:
+        assert api.upload(WAV).status_code == 201
+        time.sleep(2)
+        assert 1 < len(prefect.keys) < 15, "with pauses that stay as they are it would be 50"
+        asked = len(prefect.keys)
+        assert api.upload(WAV + b"2").status_code == 201
+        prefect.busy = 0
+        wait_for("run", lambda: prefect.asked)
+    assert len(prefect.keys) > asked
+    assert len({*prefect.keys}) == 2
 
 
 def test_a_burst_of_uploads_is_not_a_burst_of_runs(serve: Serve, prefect: "FakePrefect") -> None:
@@ -223,11 +242,7 @@ def test_a_run_that_has_not_started_yet_takes_the_upload_as_well(serve: Serve, p
 
 def test_an_upload_is_acknowledged_while_prefect_is_away(api: "Api", caplog: pytest.LogCaptureFixture) -> None:
     assert api.upload(WAV).status_code == 201
-    for _ in range(1000):
-        if "the next scheduled run will" in caplog.text:
-            break
-        time.sleep(0.01)
-    assert "the next scheduled run will" in caplog.text
+    wait_for("line in the log", lambda: "the next scheduled run will" in caplog.text, every_s=0.01)
     assert api.upload(WAV + b"2").status_code == 201
     assert len(api.lake.inbox.receipts()) == 2
 
