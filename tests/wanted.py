@@ -49,7 +49,7 @@ def while_wanted(
     finally:
         with contextlib.suppress(OSError):
             watcher.stdin.close()
-        watcher.wait(20)
+        watcher.wait(120)
 
 
 def wait_for_port(port: int, log: Path, seconds: float = 180) -> None:

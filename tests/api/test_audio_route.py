@@ -392,7 +392,7 @@ def test_a_lake_in_a_bucket_redirects_to_a_signed_address_where_that_is_set(
         assert answer.headers["cache-control"] == "no-store"
         assert "a secret" not in answer.headers["location"]
         assert "X-Amz-Expires=3600" in answer.headers["location"]
-        there = httpx.get(answer.headers["location"], headers={"Range": "bytes=0-9"}, trust_env=False)
+        there = httpx.get(answer.headers["location"], headers={"Range": "bytes=0-9"}, trust_env=False, timeout=60)
         assert (there.status_code, there.content) == (206, PROMPT[:10])
         assert there.headers["content-type"] == "audio/wav"
         assert there.headers["content-disposition"].startswith('inline; filename="conf-getpin.wav"')

@@ -4,17 +4,21 @@ import json
 import os
 import random
 import sys
-import time
+from pathlib import Path
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from tests.waiting import wait_for
+
 
 @flow(name="telling")
-def telling(word: str, seconds: float = 0) -> State[None]:
+def telling(word: str, until: str = "") -> State[None]:
+    """Tell, once there is a file."""
     get_run_logger().info("the word is %s", word)
-    time.sleep(seconds)
+    if until:
+        wait_for("file", Path(until).exists, 600)
     told = {
         "word": word,
         "run": os.environ["PREFECT__FLOW_RUN_ID"],

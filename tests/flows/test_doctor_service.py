@@ -21,7 +21,7 @@ from prefect.states import Completed, Failed, Late, Pending, Running
 
 from api import health
 from api.app import create_app
-from flows import doctor_service
+from flows import asking, doctor_service
 from flows.asking import client, runs
 from flows.diagnosis import Finding, Level
 from flows.doctor_clock import look_at_clock
@@ -52,7 +52,8 @@ def doctored() -> None:
 
 
 @pytest.fixture
-def prefect(prefect_url: str) -> Iterator[httpx.Client]:
+def prefect(prefect_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
+    monkeypatch.setattr(asking, "TIMEOUT_S", 120.0)
     with client(prefect_url) as prefect:
         yield prefect
 

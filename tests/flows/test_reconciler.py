@@ -289,8 +289,7 @@ def test_a_run_that_goes_on_beats_and_tells_its_end(server: SyncPrefectClient, m
 
 
 @pytest.fixture
-def automation(prefect_url: str) -> Iterator[None]:
-    ensure_zombie_automation(timedelta(seconds=WITHIN_S))
+def no_automation_stays(prefect_url: str) -> Iterator[None]:
     yield
     with get_client(sync_client=True) as client:
         for each in client.read_automations_by_name(AUTOMATION):
@@ -312,16 +311,17 @@ def started(server: SyncPrefectClient, run: FlowRun, prefect_url: str) -> subpro
 
 
 def test_a_run_that_is_killed_is_known_here_and_crashed_by_the_automation(
-    server: SyncPrefectClient, deploy: Deploy, automation: None, prefect_url: str
+    server: SyncPrefectClient, deploy: Deploy, no_automation_stays: None, prefect_url: str
 ) -> None:
-    deployment, now = deploy(), datetime.now(UTC)
+    deployment = deploy()
     run = run_in(server, deployment, Pending())
     process = started(server, run, prefect_url)
     try:
         assert run.id in runs_here()
         crash_leftovers()
         assert type_of(server, run.id) == "RUNNING", "it goes on, as its process is alive"
-        wait_for_heartbeat(server, run, now)
+        ensure_zombie_automation(timedelta(seconds=WITHIN_S))
+        wait_for_heartbeat(server, run, datetime.now(UTC))
     finally:
         process.kill()
         process.wait()
@@ -340,8 +340,9 @@ def test_what_an_earlier_service_left_is_crashed_at_the_start(server: SyncPrefec
 
 
 def test_there_is_one_automation_after_any_number_of_starts_and_a_pause_stays(
-    server: SyncPrefectClient, automation: None
+    server: SyncPrefectClient, no_automation_stays: None
 ) -> None:
+    ensure_zombie_automation(timedelta(seconds=WITHIN_S))
     (made,) = server.read_automations_by_name(AUTOMATION)
     server.create_automation(AutomationCore.model_validate(made.model_dump()))
     for each in server.read_automations_by_name(AUTOMATION):

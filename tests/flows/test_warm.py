@@ -44,9 +44,11 @@ class Serving:
     server: SyncPrefectClient
     name: str
 
-    def ask(self, word: str, seconds: float = 0) -> FlowRun:
+    def ask(self, word: str, until: Path | None = None) -> FlowRun:
+        """Ask for a run, which tells once there is a file."""
         deployment = self.server.read_deployment_by_name(f"telling/{self.name}")
-        return self.server.create_flow_run_from_deployment(deployment.id, parameters={"word": word, "seconds": seconds})
+        parameters = {"word": word, "until": str(until or "")}
+        return self.server.create_flow_run_from_deployment(deployment.id, parameters=parameters)
 
     def ended(self, run: FlowRun, state: str) -> FlowRun:
         wait_for("the end of a run", lambda: bool(self.server.read_flow_run(run.id).end_time))
@@ -113,8 +115,10 @@ def test_runs_are_forked_and_each_has_its_own_parameters_variables_and_chance(sh
     )
 
 
-def test_a_forked_run_is_found_and_seen_to_be_killed_and_the_next_one_is_none_the_worse(shared: Serving) -> None:
-    run = shared.ask("killed", seconds=300)
+def test_a_forked_run_is_found_and_seen_to_be_killed_and_the_next_one_is_none_the_worse(
+    shared: Serving, tmp_path: Path
+) -> None:
+    run = shared.ask("killed", until=tmp_path / "never")
     shared.running(run)
     assert run.id in runs_here()
     shared.forked(run).kill()
@@ -123,23 +127,25 @@ def test_a_forked_run_is_found_and_seen_to_be_killed_and_the_next_one_is_none_th
     assert shared.told(shared.ask("next"))["word"] == "next"
 
 
-def test_without_the_warm_process_runs_start_as_before(serving: Serving) -> None:
-    run = serving.ask("going on", seconds=5)
+def test_without_the_warm_process_runs_start_as_before(serving: Serving, tmp_path: Path) -> None:
+    run = serving.ask("going on", until=tmp_path / "now")
     serving.running(run)
     warm = serving.warm()
     warm.kill()
+    (tmp_path / "now").touch()
     told = serving.told(run)
     assert told["parent"] != serving.process.pid
     assert serving.told(serving.ask("slow start"))["parent"] == serving.process.pid
 
 
-def test_a_run_outlives_a_killed_service_and_the_warm_process_does_not(serving: Serving) -> None:
-    run = serving.ask("left alone", seconds=20)
+def test_a_run_outlives_a_killed_service_and_the_warm_process_does_not(serving: Serving, tmp_path: Path) -> None:
+    run = serving.ask("left alone", until=tmp_path / "now")
     serving.running(run)
     warm, forked = serving.warm(), serving.forked(run)
     serving.process.send_signal(signal.SIGKILL)
     assert psutil.wait_procs([warm], timeout=60)[1] == []
     assert forked.is_running()
+    (tmp_path / "now").touch()
     assert serving.told(run)["word"] == "left alone"
 
 

@@ -39,7 +39,7 @@ class Service:
         self.environment = environment(folder, **settings)
         self.data = folder / "data"
         self.log = folder / "up.log"
-        self.api = httpx.Client(base_url=f"http://127.0.0.1:{self.environment['API_PORT']}", timeout=30)
+        self.api = httpx.Client(base_url=f"http://127.0.0.1:{self.environment['API_PORT']}", timeout=120)
         self.prefect = httpx.Client(base_url=f"http://127.0.0.1:{self.environment['PREFECT_PORT']}/api", timeout=30)
         self.process: subprocess.Popen | None = None
 
@@ -59,9 +59,9 @@ class Service:
         """Press Ctrl-C; return the processes that are left."""
         processes = self.processes()
         os.killpg(self.process.pid, signal.SIGINT)
-        self.process.wait(60)
+        self.process.wait(180)
         self.process = None
-        _, alive = psutil.wait_procs(processes, timeout=15)
+        _, alive = psutil.wait_procs(processes, timeout=60)
         return alive
 
     def processes(self) -> list[psutil.Process]:
@@ -113,7 +113,7 @@ class Service:
             answer = self.prefect.post(path, json=body)
             return answer if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE else None
 
-        return wait_for("answer of Prefect's", answered, 30).raise_for_status().json()
+        return wait_for("answer of Prefect's", answered).raise_for_status().json()
 
 
 @contextlib.contextmanager

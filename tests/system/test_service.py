@@ -159,7 +159,7 @@ def test_an_upload_is_predicted_without_any_other_action(service: Service, predi
 
 def test_the_ui_asks_the_server_that_it_came_from(service: Service) -> None:
     """Whatever address the browser has it from."""
-    settings = httpx.get(str(service.prefect.base_url.join("/ui-settings")), trust_env=False)
+    settings = httpx.get(str(service.prefect.base_url.join("/ui-settings")), trust_env=False, timeout=120)
     assert settings.json()["api_url"] == "/api"
 
 
@@ -185,7 +185,7 @@ def changed_copy(source: Path, target: Path) -> Path:
 def test_what_cannot_be_decoded_is_rejected_with_a_reason_and_stops_nothing(service: Service, predicted) -> None:
     answer = service.api.post("/api/files/upload", files={"file": ("rubbish.wav", b"RIFF\x40\0\0\0WAVEand no chunk")})
     file_id = answer.json()["id"]
-    file = service.wait("the rejection", 120, lambda: (f := service.file(file_id))["status"] == "rejected" and f)
+    file = service.wait("the rejection", 300, lambda: (f := service.file(file_id))["status"] == "rejected" and f)
     assert "cannot be decoded" in file["reason"]
     assert file["confidences"] == []
 
