@@ -99,7 +99,7 @@ class Trigger:
                 "Prefect at %s did not start %s (%s): it is asked again, or the next scheduled run will",
                 self._url,
                 run.deployment,
-                error,
+                (str(error).splitlines() or [type(error).__name__])[0],
             )
             return False
         return True
