@@ -77,18 +77,19 @@ class Trigger:
         pause_s = PAUSE_S
         with httpx.Client(timeout=TIMEOUT_S, auth=self._auth) as client:
             while not self._ended.is_set():
-                is_new = self._wanted.wait(pause_s if refused else None)
+                self._wanted.wait(pause_s if refused else None)
                 if self._ended.wait(PAUSE_S):
                     return
                 self._wanted.clear()
                 with self._lock:
-                    asked, self._asked = refused | self._asked, {}
+                    new, self._asked = self._asked, {}
+                asked = refused | new
                 refused = {
                     run: key
                     for run, key in asked.items()
                     if not self._is_asked_for(client, run, key, again=key == refused.get(run))
                 }
-                pause_s = PAUSE_S if is_new else min(2 * pause_s, LONGEST_PAUSE_S)
+                pause_s = PAUSE_S if new else min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _is_asked_for(self, client: httpx.Client, run: Run, key: str, *, again: bool) -> bool:
         try:

@@ -14,7 +14,7 @@ from datetime import UTC
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from httpx import HTTPError, HTTPStatusError, TimeoutException, codes
+from httpx import HTTPError, TimeoutException
 from prefect import get_run_logger
 from prefect.artifacts import create_link_artifact
 from prefect.client.orchestration import get_client
@@ -30,8 +30,6 @@ T = TypeVar("T")
 
 LONGEST_NAME: Final = 150
 REQUEST_S: Final = 10.0
-BUSY_TRIES: Final = 3
-"""So often, and twice by its client each time, a server is told that is busy, as on SQLite where two write at once."""
 SILENT_S: Final = 120.0
 """For so long a server that has not answered in time is let alone: work would wait for it again and again."""
 ASKED_AFTER_S: Final = 30.0
@@ -187,17 +185,13 @@ def at_best(telling: Callable[[], T], silent_s: float = SILENT_S) -> T | None:
     """
     if time.monotonic() < _silence.since + silent_s:
         return None
-    for left in reversed(range(BUSY_TRIES)):
-        try:
-            with _impatient():
-                return telling()
-        except (HTTPError, PrefectException, OSError) as error:
-            if left and isinstance(error, HTTPStatusError) and error.response.status_code == codes.SERVICE_UNAVAILABLE:
-                continue
-            get_run_logger().warning("Prefect's server could not be told: %s", str(error) or type(error).__name__)
-            if isinstance(error, TimeoutException):
-                _silence.since = time.monotonic()
-            break
+    try:
+        with _impatient():
+            return telling()
+    except (HTTPError, PrefectException, OSError) as error:
+        get_run_logger().warning("Prefect's server could not be told: %s", str(error) or type(error).__name__)
+        if isinstance(error, TimeoutException):
+            _silence.since = time.monotonic()
     return None
 
 

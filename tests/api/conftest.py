@@ -171,9 +171,10 @@ class FakePrefect:
     url: str
     requests: list[str]
     well: bool = True
-    busy: int = 0  # how many more runs are refused
+    busy: float = 0  # how many more runs are refused
     waiting_runs: int = 0
     asked: list[dict[str, Any]] = field(default_factory=list)  # what runs were made with
+    made: set[str] = field(default_factory=set)  # the keys of these
     keys: list[str] = field(default_factory=list)  # of all requests for runs
     passwords: set[str | None] = field(default_factory=set)  # that were given, as they are in the header
 
@@ -194,8 +195,11 @@ def prefect() -> Iterator[FakePrefect]:
             is_run = self.path.endswith("/create_flow_run")
             refused = is_run and fake.busy > 0
             fake.busy -= refused
-            fake.keys += [sent.pop("idempotency_key")] if is_run else []
-            fake.asked += [sent] if is_run and not refused else []
+            if is_run:
+                key = sent.pop("idempotency_key")
+                fake.asked += [sent] if not refused and key not in fake.made else []
+                fake.made |= set() if refused else {key}
+                fake.keys.append(key)
             self._answer(
                 fake.waiting_runs if self.path.endswith("/count") else {"id": "run-id"}, 503 if refused else 200
             )

@@ -144,7 +144,7 @@ def test_a_client_that_leaves_is_marked(serve: Serve, capfd: pytest.CaptureFixtu
             connection.sendall(b"GET /waits HTTP/1.1\r\nHost: localhost\r\n\r\n")
             connection.shutdown(1)
             connection.close()
-        assert ended.wait(120)
+        assert ended.wait(20)
     (entry,) = logged(capfd)
     assert entry["path"] == "/waits"
 

@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -27,7 +28,6 @@ from storage.erasure import erase
 from storage.settings import Settings
 from tests.api.conftest import Api
 from tests.storage.conftest import Author
-from tests.waiting import wait_for
 
 Serve = Callable[..., AbstractContextManager[Api]]
 
@@ -207,10 +207,10 @@ def test_there_is_a_limit_to_streams_and_closed_ones_do_not_count(api: Api, monk
             assert answer.status_code == 503
             assert answer.headers["retry-after"] == "5"
             assert answer.json()["type"] == "/problems/too-many-streams"
-        wait_for("a stream", lambda: api.app.state.news.streams == 1, every_s=0.01)
+        wait_until(lambda: api.app.state.news.streams == 1)
         with listening(api):
             pass
-    wait_for("its end", lambda: api.app.state.news.streams == 0, every_s=0.01)
+    wait_until(lambda: api.app.state.news.streams == 0)
 
 
 def test_streams_at_one_position_share_a_look(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,14 +239,22 @@ def test_streams_end_by_themselves_when_the_service_does(
         server = EndingServer(server_config(app, log_config=None), app.state.news.end)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         thread.start()
-        wait_for("a server", lambda: server.started, every_s=0.01)
+        wait_until(lambda: server.started)
         address = f"http://127.0.0.1:{bound.getsockname()[1]}/api/events"
         with httpx.stream("GET", address, trust_env=False, timeout=30) as response:
             lines = response.iter_lines()
             assert next(lines) == "id: 0"
             server.should_exit = True
             rest = list(lines)  # to its end, which is a whole one
-        thread.join(60)
+        thread.join(10)
     assert not thread.is_alive()
     assert "event: " not in "".join(rest)
     assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    for _ in range(1_000):
+        if happened():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not happen within 10 s")

@@ -1,15 +1,24 @@
 """The thread that follows the log outlives whatever it meets; a lake that has vanished is no healthy one."""
 
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
 
 from storage.index import Index
-from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from tests.api.conftest import Api
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if true():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it did not become so within 10 s")
 
 
 def test_an_error_that_nobody_expected_is_logged_and_followed_on(
@@ -23,9 +32,9 @@ def test_an_error_that_nobody_expected_is_logged_and_followed_on(
 
     with monkeypatch.context() as broken:
         broken.setattr(Index, "rebase", rebase)
-        wait_for("failures", lambda: len(failed) > 2, every_s=0.02)
+        wait_until(lambda: len(failed) > 2)
         assert "no room" in api.app.state.service.failure
-    wait_for("recovery", lambda: not api.app.state.service.failure, every_s=0.02)
+    wait_until(lambda: not api.app.state.service.failure)
     assert [record.message for record in caplog.records].count("the index cannot be caught up: no room") == 1
 
 
@@ -39,12 +48,12 @@ def test_a_lake_that_has_vanished_is_not_ready_and_takes_nothing(api: "Api") -> 
     refused: dict[str, Any] = answer.json()
     assert refused["type"] == "/problems/storage-unavailable"
     assert "Mount the lake again" in refused["detail"]
-    wait_for("remedy", lambda: "Mount the lake again" in api.app.state.service.failure, every_s=0.02)
+    wait_until(lambda: "Mount the lake again" in api.app.state.service.failure)
     assert not (root / "inbox").exists()
     if root.exists():
         for left in sorted(root.rglob("*"), reverse=True):
             left.rmdir() if left.is_dir() else left.unlink()
         root.rmdir()
     root.with_name("unmounted").rename(root)
-    wait_for("recovery", lambda: not api.app.state.service.failure, every_s=0.02)
+    wait_until(lambda: not api.app.state.service.failure)
     assert api.file(file_id)["status"] == "accepted"

@@ -306,7 +306,7 @@ def test_a_client_that_reads_nothing_is_cut_off(api: "Api", monkeypatch: pytest.
     api.app.router.add_route("/endless", endless)
     with connected(api.http) as connection:
         connection.sendall(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert sent.wait(120)
+        assert sent.wait(20)
 
 
 def test_more_requests_than_the_limit_are_told_to_come_back(serve: Serve) -> None:
@@ -314,13 +314,13 @@ def test_more_requests_than_the_limit_are_told_to_come_back(serve: Serve) -> Non
 
     def slow() -> None:
         busy.set()
-        ended.wait(120)
+        ended.wait(20)
 
     with serve(API_MAX_REQUESTS=1) as api:
         api.app.add_api_route("/slow", slow)
         with ThreadPoolExecutor(1) as pool:
             under_way = pool.submit(api.http.get, "/slow")
-            assert busy.wait(120)
+            assert busy.wait(20)
             response = api.http.get("/api/files")
             assert problem(response, 503)["type"] == "/problems/busy"
             assert response.headers["retry-after"] == "1"

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -25,12 +26,11 @@ SLOW_CLIENTS = 200
 
 def wait_until_nothing_is_stored(api: "Api") -> None:
     """The server learns a moment later that a client is gone."""
-    wait_for("end of what was under way", lambda: not api.stored(), every_s=0.01)
-
-
-def any_block(api: "Api") -> bool:
-    staged = [api.lake.store.stat(path) for path in api.stored()]
-    return bool(staged and staged[0] and staged[0].size_bytes >= BLOCK_BYTES)
+    for _ in range(1000):
+        if not api.stored():
+            break
+        time.sleep(0.01)
+    assert api.stored() == []
 
 
 def test_an_upload_goes_to_disk_while_it_arrives_and_nowhere_else(api: "Api", monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,7 +39,11 @@ def test_an_upload_goes_to_disk_while_it_arrives_and_nowhere_else(api: "Api", mo
     with line_to(api.http) as line:
         line.head("Transfer-Encoding: chunked")
         line.chunk(part() + content[: 2 * BLOCK_BYTES])
-        wait_for("block on disk", lambda: any_block(api), every_s=0.01)
+        for _ in range(1000):
+            staged = [api.lake.store.stat(path) for path in api.stored()]
+            if staged and staged[0] and staged[0].size_bytes >= BLOCK_BYTES:
+                break
+            time.sleep(0.01)
         assert [path.startswith("media/staging/.") for path in api.stored()] == [True]
         line.chunk(content[2 * BLOCK_BYTES :] + END)
         line.chunk(b"")
@@ -66,10 +70,16 @@ def test_slow_clients_keep_nobody_from_being_answered(api: "Api", monkeypatch: p
             line.socket.sendall(part() + WAV + bytes([number]))
         assert api.http.get("/api/files").json() == []
         assert post(api.http, body(WAV)).status_code == 201
-        with_the_quick_one = SLOW_CLIENTS + 2  # and its receipt
-        wait_for("uploads under way", lambda: len(api.stored()) == with_the_quick_one, every_s=0.01)
+        for _ in range(1000):
+            if len(api.stored()) == SLOW_CLIENTS + 2:  # and the one that was quick, with its receipt
+                break
+            time.sleep(0.01)
+        assert len(api.stored()) == SLOW_CLIENTS + 2, "all of them are under way"
         assert api.http.get("/api/files").json()[0]["status"] == "pending"
-    wait_for("end of the slow ones", lambda: len(api.stored()) == 2, every_s=0.01)
+    for _ in range(1000):
+        if len(api.stored()) == 2:
+            break
+        time.sleep(0.01)
     assert sorted(path.split("/")[0] for path in api.stored()) == ["inbox", "media"]
 
 

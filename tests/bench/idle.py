@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -189,7 +190,7 @@ def runs_since(service: Service, flow: str, since: datetime) -> list[str]:
 
 def ask_for_infer(service: Service) -> str:
     deployment = service.prefect.get("/deployments/name/infer/infer").raise_for_status().json()["id"]
-    return str(service.ask(f"/deployments/{deployment}/create_flow_run", {})["id"])
+    return str(service.ask(f"/deployments/{deployment}/create_flow_run", {"idempotency_key": str(uuid.uuid4())})["id"])
 
 
 def said_at(service: Service, run: str, start: str) -> datetime | None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -117,10 +118,10 @@ class Orchestra:
         return [run for run in found if since is None or (run["start_time"] and _time(run["start_time"]) > since)]
 
     def ask_for(self, flow: str) -> None:
-        """Have a run now, rather than at the next tick."""
+        """Have a run now, rather than at the next tick; Prefect is asked again where its SQLite is busy."""
         deployment = self.prefect.get(f"/deployments/name/{flow}/{flow}").raise_for_status().json()["id"]
-        asked = f"/deployments/{deployment}/create_flow_run"  # SQLite may be busy: 503
-        self.wait("a run that was asked for", lambda: self.prefect.post(asked, json={}).is_success)
+        asked, key = f"/deployments/{deployment}/create_flow_run", {"idempotency_key": str(uuid.uuid4())}
+        self.wait("a run that was asked for", lambda: self.prefect.post(asked, json=key).is_success)
 
     def file(self, file_id: str) -> dict[str, Any]:
         return self.api.get(f"/api/files/{file_id}").raise_for_status().json()

@@ -1,11 +1,8 @@
 """What a run tells Prefect's server stops nothing, whatever becomes of the server."""
 
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from prefect import flow
@@ -21,39 +18,6 @@ def hung() -> Iterator[str]:
     """A server that takes connections and answers nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}/api"
-
-
-@dataclass
-class Busy:
-    """A server that refuses so many requests as Prefect does on SQLite where two write at once."""
-
-    url: str
-    left: int = 0
-    refused: int = 0
-
-
-@pytest.fixture
-def busy() -> Iterator[Busy]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            is_refused = state.refused < state.left
-            state.refused += is_refused
-            self.send_response(503 if is_refused else 200)
-            self.send_header("Retry-After", "0")
-            self.send_header("Content-Length", "7")
-            self.end_headers()
-            self.wfile.write(b'"3.8.8"')
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        state = Busy(f"http://127.0.0.1:{server.server_port}/api")
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield state
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(autouse=True)
@@ -86,22 +50,6 @@ def test_a_server_that_answers_nothing_is_given_up_soon_and_let_alone_for_a_whil
 
     telling()
     assert told == ["asked"], "the second time nobody waits"
-
-
-def test_one_that_is_busy_is_told_again(prefect_url: str, busy: Busy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(story, "REQUEST_S", 60.0)
-    told: list[str] = []
-
-    @flow
-    def telling() -> None:
-        busy.left = 2 * story.BUSY_TRIES - 1
-        assert at_best(asking(busy.url, told)) == "3.8.8"
-        busy.left, busy.refused = 1000, 0
-        assert at_best(asking(busy.url, told)) is None
-        assert busy.refused == 2 * story.BUSY_TRIES, "and is given up soon"
-
-    telling()
-    assert told == ["asked"] * 2 * story.BUSY_TRIES
 
 
 def test_one_that_refuses_is_asked_the_next_time(prefect_url: str) -> None:

@@ -59,9 +59,9 @@ class Service:
         """Press Ctrl-C; return the processes that are left."""
         processes = self.processes()
         os.killpg(self.process.pid, signal.SIGINT)
-        self.process.wait(180)
+        self.process.wait(60)
         self.process = None
-        _, alive = psutil.wait_procs(processes, timeout=60)
+        _, alive = psutil.wait_procs(processes, timeout=15)
         return alive
 
     def processes(self) -> list[psutil.Process]:

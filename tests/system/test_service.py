@@ -151,6 +151,7 @@ def test_an_upload_is_predicted_without_any_other_action(service: Service, predi
     started = time.monotonic()
     file = service.wait("predictions of the upload", 300, lambda: _with_reference(service, body["id"]))
     figure("upload_to_predictions_s", time.monotonic() - started)
+    service.wait("a run that the upload asked for", 120, lambda: _has_asked(service))
     assert file["file"] == "../my recording.wav"
     with recording.open("rb") as again:
         answer = service.api.post("/api/files/upload", files={"file": ("../my recording.wav", again)})
@@ -166,6 +167,11 @@ def test_the_ui_asks_the_server_that_it_came_from(service: Service) -> None:
 def _other_than_wav(folder: str, names: list[str]) -> list[str]:
     """Name what other packages have put beside the prompts: `make eval` needs one of them."""
     return [name for name in names if Path(folder, name).is_file() and not name.endswith(".wav")]
+
+
+def _has_asked(service: Service) -> bool:
+    """Say whether the API has had ingest run, beside its schedule."""
+    return any("upload" in run["tags"] for run in service.runs("ingest", "COMPLETED"))
 
 
 def _with_reference(service: Service, file_id: str) -> dict | None:
@@ -185,7 +191,7 @@ def changed_copy(source: Path, target: Path) -> Path:
 def test_what_cannot_be_decoded_is_rejected_with_a_reason_and_stops_nothing(service: Service, predicted) -> None:
     answer = service.api.post("/api/files/upload", files={"file": ("rubbish.wav", b"RIFF\x40\0\0\0WAVEand no chunk")})
     file_id = answer.json()["id"]
-    file = service.wait("the rejection", 300, lambda: (f := service.file(file_id))["status"] == "rejected" and f)
+    file = service.wait("the rejection", 120, lambda: (f := service.file(file_id))["status"] == "rejected" and f)
     assert "cannot be decoded" in file["reason"]
     assert file["confidences"] == []
 
