@@ -83,11 +83,10 @@ class Trigger:
                 self._wanted.clear()
                 with self._lock:
                     new, self._asked = self._asked, {}
-                asked = refused | new
                 refused = {
                     run: key
-                    for run, key in asked.items()
-                    if not self._is_asked_for(client, run, key, again=key == refused.get(run))
+                    for run, key in (refused | new).items()
+                    if not self._is_asked_for(client, run, key, again=run not in new)
                 }
                 pause_s = PAUSE_S if new else min(2 * pause_s, LONGEST_PAUSE_S)
 

@@ -173,10 +173,14 @@ class FakePrefect:
     well: bool = True
     busy: float = 0  # how many more runs are refused
     waiting_runs: int = 0
-    asked: list[dict[str, Any]] = field(default_factory=list)  # what runs were made with
-    made: set[str] = field(default_factory=set)  # the keys of these
+    made: dict[str, dict[str, Any]] = field(default_factory=dict)  # what runs were made with, by key: one for each
     keys: list[str] = field(default_factory=list)  # of all requests for runs
     passwords: set[str | None] = field(default_factory=set)  # that were given, as they are in the header
+
+    @property
+    def asked(self) -> list[dict[str, Any]]:
+        """What runs were made with."""
+        return list(self.made.values())
 
     def wait_for(self, count: int) -> list[str]:
         """Return the requests, once there are `count` at least."""
@@ -197,12 +201,11 @@ def prefect() -> Iterator[FakePrefect]:
             fake.busy -= refused
             if is_run:
                 key = sent.pop("idempotency_key")
-                fake.asked += [sent] if not refused and key not in fake.made else []
-                fake.made |= set() if refused else {key}
                 fake.keys.append(key)
-            self._answer(
-                fake.waiting_runs if self.path.endswith("/count") else {"id": "run-id"}, 503 if refused else 200
-            )
+                if not refused:
+                    fake.made.setdefault(key, sent)
+            answer = fake.waiting_runs if self.path.endswith("/count") else {"id": "run-id"}
+            self._answer(answer, 503 if refused else 200)
 
         def _answer(self, body: object, status: int = 200) -> None:
             content = json.dumps(body).encode() if fake.well else b"<html>Another service lives here</html>"

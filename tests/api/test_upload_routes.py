@@ -267,5 +267,7 @@ def test_nonsense_in_prefects_place_is_asked_again_until_it_is_well(serve: Serve
         prefect.well = True
         wait_for("run", lambda: START_A_RUN[-1] in prefect.requests)
         *nonsense, _, _, _ = requests = list(prefect.requests)
+        assert api.upload(WAV + b"2").status_code == 201
+        assert prefect.wait_for(len(requests) + 3)[len(requests) :] == START_A_RUN
     assert nonsense
     assert requests == START_A_RUN[:1] * len(nonsense) + START_A_RUN

@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import time
-import uuid
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from storage.settings import Settings
 from tests.bench.measures import Figures, p50, say, timed
 from tests.bench.settled import make_settled
 from tests.loaded import has_loaded
-from tests.system.service import Service, running
+from tests.system.service import Service, ask_for_run, running
 
 SETTLE_S: Final = 330
 """Runs that were scheduled less than five minutes before they are due cost Prefect's server more than all others."""
@@ -101,7 +100,7 @@ def first_batch(service: Service) -> Figures:
     file_id = answer.raise_for_status().json()["id"]
     service.wait("the recording", 100, lambda: service.file(file_id)["status"] == "accepted", every_s=0.1)
     accepted_s = time.monotonic() - uploaded
-    asked_at, asked = datetime.now(UTC), ask_for_infer(service)
+    asked_at, asked = datetime.now(UTC), ask_for_run(service.prefect, "infer")
     most = 0.0
 
     def scored() -> tuple[str, datetime] | None:
@@ -186,11 +185,6 @@ def runs_since(service: Service, flow: str, since: datetime) -> list[str]:
     """Return the runs of a flow that have begun later."""
     runs = service.runs(flow, "RUNNING", "COMPLETED")
     return [str(run["id"]) for run in runs if datetime.fromisoformat(run["start_time"]) > since]
-
-
-def ask_for_infer(service: Service) -> str:
-    deployment = service.prefect.get("/deployments/name/infer/infer").raise_for_status().json()["id"]
-    return str(service.ask(f"/deployments/{deployment}/create_flow_run", {"idempotency_key": str(uuid.uuid4())})["id"])
 
 
 def said_at(service: Service, run: str, start: str) -> datetime | None:

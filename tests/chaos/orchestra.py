@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -116,12 +115,6 @@ class Orchestra:
             body["flow_runs"] = {"state": {"type": {"any_": list(states)}}}
         found = self.prefect.post("/flow_runs/filter", json=body).raise_for_status().json()
         return [run for run in found if since is None or (run["start_time"] and _time(run["start_time"]) > since)]
-
-    def ask_for(self, flow: str) -> None:
-        """Have a run now, rather than at the next tick; Prefect is asked again where its SQLite is busy."""
-        deployment = self.prefect.get(f"/deployments/name/{flow}/{flow}").raise_for_status().json()["id"]
-        asked, key = f"/deployments/{deployment}/create_flow_run", {"idempotency_key": str(uuid.uuid4())}
-        self.wait("a run that was asked for", lambda: self.prefect.post(asked, json=key).is_success)
 
     def file(self, file_id: str) -> dict[str, Any]:
         return self.api.get(f"/api/files/{file_id}").raise_for_status().json()

@@ -22,7 +22,7 @@ from prefect.states import Pending
 from tests.chaos.orchestra import Orchestra, now, playing
 from tests.chaos.repeated import scored_again
 from tests.chaos.result import Result
-from tests.system.service import Service
+from tests.system.service import Service, ask_for_run
 
 RECORDINGS = 16  # four shards
 AWAY_S = 600.0
@@ -108,7 +108,7 @@ def _in_hand(orchestra: Orchestra) -> dict[str, Any]:
     orchestra.settle()
     sent = orchestra.send(RECORDINGS)
     orchestra.wait("all taken in", lambda: all(orchestra.file(one)["status"] == "accepted" for one in sent))
-    orchestra.ask_for("infer")
+    ask_for_run(orchestra.prefect, "infer")
     return orchestra.scoring(orchestra.luck.randint(1, 2))
 
 

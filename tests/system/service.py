@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -95,25 +96,33 @@ class Service:
             "flow_runs": {"state": {"type": {"any_": list(states)}}},
             "sort": "START_TIME_DESC",
         }
-        return self.ask("/flow_runs/filter", body)
+        return ask(self.prefect, "/flow_runs/filter", body)
 
     def artifacts(self, run_id: str) -> list[dict[str, Any]]:
         body = {"artifacts": {"flow_run_id": {"any_": [run_id]}}}
-        return self.ask("/artifacts/filter", body)
+        return ask(self.prefect, "/artifacts/filter", body)
 
     def lines(self, run_id: str) -> list[dict[str, Any]]:
         """Return what a run has logged."""
         body = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC"}
-        return self.ask("/logs/filter", body)
+        return ask(self.prefect, "/logs/filter", body)
 
-    def ask(self, path: str, body: dict[str, Any]) -> Any:
-        """Ask Prefect, again where its database is busy, as its own client does."""
 
-        def answered() -> httpx.Response | None:
-            answer = self.prefect.post(path, json=body)
-            return answer if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE else None
+def ask(prefect: httpx.Client, path: str, body: dict[str, Any]) -> Any:
+    """Ask Prefect, again where its database is busy, as its own client does."""
 
-        return wait_for("answer of Prefect's", answered).raise_for_status().json()
+    def answered() -> httpx.Response | None:
+        answer = prefect.post(path, json=body)
+        return answer if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE else None
+
+    return wait_for("answer of Prefect's", answered).raise_for_status().json()
+
+
+def ask_for_run(prefect: httpx.Client, flow: str) -> str:
+    """Have a run now, rather than at the next tick, and one alone however often it is asked for; return its id."""
+    deployment = prefect.get(f"/deployments/name/{flow}/{flow}").raise_for_status().json()["id"]
+    key = {"idempotency_key": str(uuid.uuid4())}
+    return str(ask(prefect, f"/deployments/{deployment}/create_flow_run", key)["id"])
 
 
 @contextlib.contextmanager
